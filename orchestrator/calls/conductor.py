@@ -1,0 +1,261 @@
+"""Driving one call from its claim to its one end (DESIGN.md, the life of a call).
+
+    check the number -> open the room -> Preparation: agent, last gate, intent -> one request -> Conversation: ring, talk -> end
+
+Before the request everything can be undone: the call goes back to the queue, unspent. After it, the call ends here, whatever
+happens to the database or the media server meanwhile, unless the result proves that no phone rang.
+
+It must not know: SQL, LiveKit, other calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import structlog
+
+from orchestrator.calls.conversation import Conversation
+from orchestrator.calls.inbox import Agents, Inbox, Release
+from orchestrator.calls.orders import Order
+from orchestrator.calls.pen import ClaimLost, Pen
+from orchestrator.calls.plans import room_plan
+from orchestrator.calls.preparation import EndUndialled, GoBack, Preparation, PreparationTimes, check_number
+from orchestrator.calls.story import Story
+from orchestrator.ids import E164
+from orchestrator.metrics import Metrics
+from orchestrator.outcomes import EndReason, answered_by, final_state
+from orchestrator.store.queue import QueueStore
+from orchestrator.store.records import ClaimedCall, Outcome, WaitingFor
+from sip.causes import HangupCause, TrunkRules, proves_nothing_rang
+from sip.clock import Clock
+from sip.errors import BadPlan, CarrierUnavailable, RoomRefused
+from sip.leg import Carrier, Dialled, Ended, Room
+
+UNSPENT = {
+    HangupCause.MEDIA_SERVER_UNAVAILABLE: WaitingFor.MEDIA_SERVER,
+    HangupCause.TRUNK_CAPACITY: WaitingFor.TRUNK_CAPACITY,
+}
+"""Causes after which the call waits and is dialled again, if no phone rang (OUTCOMES.md, "until the call expired")."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delays:
+    """How long a call waits that went back unspent: `first_s`, doubling with each return in a row, up to `most_s`."""
+
+    first_s: float
+    most_s: float
+
+    def after(self, deferrals: int) -> float:
+        """The delay after `deferrals` returns in a row before this one."""
+        return min(self.most_s, self.first_s * 2.0 ** min(deferrals, 32))
+
+
+@dataclass(frozen=True, slots=True)
+class ConductorTimes:
+    """Times that are the same for all calls of a deployment; clock seconds unless the name says real."""
+
+    preparation: PreparationTimes
+    agent_return_grace_s: float
+    agent_delays: Delays
+    trunk_delays: Delays
+    write_pause_real_s: float = 1.0
+    """Between two tries of a write while the database is away."""
+
+
+class Conductor:
+    """Conducts one claimed call. Run it once."""
+
+    def __init__(
+        self,
+        *,
+        call: ClaimedCall,
+        carrier: Carrier,
+        store: QueueStore,
+        clock: Clock,
+        times: ConductorTimes,
+        metrics: Metrics,
+    ) -> None:
+        self.call = call
+        self._carrier = carrier
+        self._store = store
+        self._clock = clock
+        self._times = times
+        self._metrics = metrics
+        self._log = structlog.get_logger(__name__).bind(call_id=call.call_id, account=call.account, epoch=call.epoch)
+        self._room_name = carrier.room_name(call_id=str(call.call_id), epoch=call.epoch)
+        self._room_open = False
+        self._inbox = Inbox(clock=clock)
+        self._agents = Agents()
+        self._pen = Pen(pause_real_s=times.write_pause_real_s, log=self._log)
+        self._story: Story | None = None
+
+    def order(self, order: Order | Release) -> None:
+        """Cancel, release or shut down, at any stage. Repeating it is harmless."""
+        self._inbox.put(order)
+
+    async def run(self) -> None:
+        """Conduct the call to its end, or back to the queue. Raises nothing but cancellation."""
+        try:
+            await self._conduct()
+        except ClaimLost:
+            self._log.warning("claim_lost")
+            self._metrics.claim_lost()
+            if self._story is None:
+                await self._close_room()  # nothing was dialled in it; a dialled room may have been adopted with its leg
+        except Exception as error:  # noqa: BLE001  a defect here ends its own call, truthfully, and no other
+            self._log.exception("conductor_failed")
+            await self._end_after_defect(error)
+
+    # -- the steps ---------------------------------------------------------------------------------------------------------
+
+    async def _conduct(self) -> None:
+        try:
+            to = check_number(self.call, fiction_allowed=not self._carrier.is_real)
+            room = await self._open_room()
+            reader = asyncio.create_task(self._inbox.read(room), name=f"read {self._room_name}")
+            try:
+                await self._conduct_in(room, to)
+            finally:
+                reader.cancel()
+        except GoBack as back:
+            await self._go_back(back)
+        except EndUndialled as end:
+            await self._finish(_undialled(end))
+
+    async def _open_room(self) -> Room:
+        plan = room_plan(
+            self.call, name=self._room_name, post_dial_allowance_s=self._times.preparation.post_dial_allowance_s
+        )
+        try:
+            room = await self._carrier.open_room(plan)
+        except (CarrierUnavailable, RoomRefused) as error:
+            self._metrics.carrier_error("open_room")
+            raise GoBack(WaitingFor.MEDIA_SERVER, str(error)) from error
+        self._room_open = True
+        return room
+
+    async def _conduct_in(self, room: Room, to: E164) -> None:
+        preparation = Preparation(
+            call=self.call,
+            room=room,
+            inbox=self._inbox,
+            agents=self._agents,
+            store=self._store,
+            clock=self._clock,
+            times=self._times.preparation,
+            metrics=self._metrics,
+        )
+        plan = await preparation.plan_dial(to)
+        # From here on a phone may ring. Nothing may come between this line and the request.
+        self._story = story = Story(dialed_at_s=self._clock.now_s(), max_duration_s=self.call.max_duration_s)
+        try:
+            leg = await self._carrier.dial(room, plan)
+        except BadPlan as error:
+            self._story = None
+            raise EndUndialled(EndReason.SIP_FAILED_TRUNK_CONFIG, str(error)) from error
+        self._metrics.dialled(after_s=self.call.enqueued_to_claim_s)
+        conversation = Conversation(
+            call=self.call,
+            leg=leg,
+            story=story,
+            inbox=self._inbox,
+            agents=self._agents,
+            agent_return_grace_s=self._times.agent_return_grace_s,
+            pen=self._pen,
+            store=self._store,
+            clock=self._clock,
+            metrics=self._metrics,
+        )
+        ended = await conversation.follow()
+        if _is_unspent(ended, story, plan.trunk.rules):
+            self._metrics.carrier_error(ended.cause.value)
+            signal = ended.signal
+            said = " ".join(str(part) for part in (signal.sip_code, signal.sip_reason, signal.text) if part)
+            raise GoBack(UNSPENT[ended.cause], said)
+        await self._finish(story.outcome(ended))
+
+    # -- ends --------------------------------------------------------------------------------------------------------------
+
+    async def _finish(self, outcome: Outcome) -> None:
+        """Close the room, then write the end, which frees slot and channel."""
+        await self._close_room()
+        await self._pen.write_until_done(lambda: self._store.finish(self.call, outcome))
+        self._metrics.call_ended(outcome.reason.value)
+        self._log.info(
+            "call_ended",
+            end_reason=outcome.reason.value,
+            sip_code=outcome.sip_code,
+            ring_ms=outcome.ring_ms,
+            talk_ms=outcome.talk_ms,
+        )
+
+    async def _go_back(self, back: GoBack) -> None:
+        """Give the call back unspent; nothing of it rang anywhere."""
+        delays = self._times.agent_delays if back.waiting_for is WaitingFor.AGENT else self._times.trunk_delays
+        delay_s = delays.after(self.call.deferrals) if back.delay_s is None else back.delay_s
+        await self._close_room()
+        await self._pen.write_until_done(
+            lambda: self._store.requeue(
+                self.call, delay_s=self._clock.real_s(delay_s), waiting_for=back.waiting_for, detail={"why": back.why}
+            )
+        )
+        self._metrics.requeued(back.waiting_for.value)
+        self._log.info("call_requeued", waiting_for=back.waiting_for.value, why=back.why, delay_s=delay_s)
+
+    async def _end_after_defect(self, error: Exception) -> None:
+        """INTERNAL_ERROR: hang up, free everything, and keep the truth about whether a phone may have rung."""
+        story = self._story
+        answered = story is not None and story.answered is not None
+        dialled = Dialled.UNKNOWN
+        if story is None:
+            dialled = Dialled.NO
+        elif answered or story.ringing is not None:
+            dialled = Dialled.YES
+        outcome = Outcome(
+            state=final_state(EndReason.INTERNAL_ERROR, answered=answered),
+            reason=EndReason.INTERNAL_ERROR,
+            dialled=dialled,
+            answered_by=answered_by(EndReason.INTERNAL_ERROR, answered=answered),
+            error_code=type(error).__name__,
+            error_message=str(error)[:500],
+        )
+        try:
+            await self._finish(outcome)
+        except ClaimLost:
+            self._log.warning("claim_lost")
+            self._metrics.claim_lost()
+        except Exception:  # noqa: BLE001  the last resort: recovery finds the call by its worker
+            self._log.exception("end_after_defect_failed")
+
+    async def _close_room(self) -> None:
+        if not self._room_open:
+            return
+        try:
+            await self._carrier.close_room(self._room_name)
+            self._room_open = False
+        except CarrierUnavailable as error:
+            # The dial's own ring, duration and media limits end an orphan; the sweep looks for it too (I6).
+            self._metrics.carrier_error("close_room")
+            self._log.warning("room_not_closed", room=self._room_name, error=str(error))
+
+
+def _is_unspent(ended: Ended, story: Story, rules: TrunkRules) -> bool:
+    """Whether only a limit stood in the way and no phone rang for certain."""
+    return (
+        ended.cause in UNSPENT
+        and story.order is None
+        and story.ringing is None
+        and story.answered is None
+        and (ended.dialled is Dialled.NO or proves_nothing_rang(ended.signal, rang=ended.rang, rules=rules))
+    )
+
+
+def _undialled(end: EndUndialled) -> Outcome:
+    return Outcome(
+        state=final_state(end.reason, answered=False),
+        reason=end.reason,
+        dialled=Dialled.NO,
+        error_message=end.message,
+        evidence={"detail": end.message} if end.message else {},
+    )

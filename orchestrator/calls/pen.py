@@ -1,0 +1,65 @@
+"""Writing what happened to one call, in order, even while the database is away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from orchestrator.errors import DatabaseUnavailable
+
+Write = Callable[[], Awaitable[bool]]
+"""One operation of the store; False says that the claim is not ours any more."""
+
+
+class ClaimLost(Exception):
+    """The claim is not ours any more: another worker has taken the call over, and we stop touching it."""
+
+
+class Pen:
+    """Writes one call's changes in the order in which they happened.
+
+    A conversation does not wait for a database: what cannot be written now is kept and written before anything newer. Raises
+    ClaimLost as soon as a write finds the claim gone.
+    """
+
+    def __init__(self, *, pause_real_s: float, log: structlog.stdlib.BoundLogger) -> None:
+        """`pause_real_s`: between two tries while the database is away."""
+        self._pause_real_s = pause_real_s
+        self._log = log
+        self._unwritten: deque[Write] = deque()
+
+    @property
+    def retry_in_real_s(self) -> float | None:
+        """When `catch_up` should be called; None when nothing waits."""
+        return self._pause_real_s if self._unwritten else None
+
+    async def write(self, operation: Write) -> None:
+        """Write now, or keep it for later."""
+        self._unwritten.append(operation)
+        await self.catch_up()
+
+    async def catch_up(self) -> None:
+        """Write what was kept, as far as the database lets us."""
+        try:
+            await self._write_all()
+        except DatabaseUnavailable as error:
+            self._log.warning("write_postponed", waiting=len(self._unwritten), error=str(error))
+
+    async def write_until_done(self, operation: Write) -> None:
+        """Write it after all that waits, for as long as that takes: the end of a call is not to be lost."""
+        self._unwritten.append(operation)
+        while True:
+            try:
+                return await self._write_all()
+            except DatabaseUnavailable as error:
+                self._log.warning("write_postponed", waiting=len(self._unwritten), error=str(error))
+                await asyncio.sleep(self._pause_real_s)
+
+    async def _write_all(self) -> None:
+        while self._unwritten:
+            if not await self._unwritten[0]():
+                raise ClaimLost
+            self._unwritten.popleft()

@@ -1,0 +1,164 @@
+"""`orchestrator accounts`: who may call whom, and how much at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from orchestrator.cli.desk import Desk, Stores, with_desk
+from orchestrator.cli.documents import document
+from orchestrator.cli.words import shown_list
+from orchestrator.errors import BadInput
+from orchestrator.numbers import read_country, read_number, read_specials
+from orchestrator.store.policy import AccountChange, AccountRow, NewAccount
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+CLEAR = "none"
+"""What empties a list."""
+
+
+@click.group()
+def accounts() -> None:
+    """Accounts: their limits, what they may call, and what their calls look like."""
+
+
+def policy_options(command: F) -> F:
+    """The options that make and change an account alike."""
+    options = (
+        click.option("--weight", type=float, help="Share of free slots relative to other accounts, above 0."),
+        click.option("--reserved", type=int, help="Slots of --max-concurrent that the queue leaves free."),
+        click.option("--ring-timeout", "ring_timeout_s", type=float, metavar="S", help="How long a phone may ring, 5 to 60 s."),
+        click.option("--max-duration", "max_duration_s", type=float, metavar="S", help="Longest conversation."),
+        click.option("--caller-id", "caller_ids", multiple=True, metavar="NUMBER", help=f"May be shown to callees; repeatable. '{CLEAR}': none."),
+        click.option("--allow-country", "allowed_countries", multiple=True, metavar="CC",
+                     help=f"May be called; repeatable. Without any, the account's own only ('{CLEAR}' goes back to that)."),
+        click.option("--allow-special", "allowed_specials", multiple=True, metavar="KIND",
+                     help=f"May be called: premium, shared_cost, satellite ...; repeatable. '{CLEAR}': none."),
+        click.option("--agent", "agent_name", metavar="NAME", help="The agent of calls that name none."),
+        click.option("--trust-agent-leave/--no-trust-agent-leave", default=None,
+                     help="An agent that leaves without our end signal ended the call on purpose."),
+        click.option("--trunk", metavar="NAME", help="The trunk of calls that name none."),
+    )  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@accounts.command("list")
+@with_desk
+def list_accounts(desk: Desk) -> None:
+    """All accounts, with what they use now."""
+    rows = desk.run(lambda stores: stores.accounts.list())
+    desk.answer(rows)
+    desk.table(
+        ("account", "in use", "limit", "waiting", "weight", "country", "may call", "trunk", "paused"),
+        (
+            (
+                row.name,
+                str(row.inflight),
+                str(row.max_concurrent),
+                f"{row.ready:,}",
+                f"{row.weight:g}",
+                row.country,
+                shown_list(row.allowed_countries, none=row.country),
+                row.trunk or "-",
+                "yes" if row.paused else "",
+            )
+            for row in rows
+        ),
+        right=frozenset({"in use", "limit", "waiting", "weight"}),
+    )
+    if not rows:
+        desk.say("there are no accounts yet: `orchestrator accounts add NAME --country US --max-concurrent 10`")
+
+
+@accounts.command("add")
+@click.argument("name")
+@click.option("--country", required=True, metavar="CC", help="Where it is (ISO 3166-1, like US): reads numbers written nationally.")
+@click.option("--max-concurrent", type=int, required=True, metavar="N", help="Most calls at once, above 0.")
+@policy_options
+@with_desk
+def add_account(desk: Desk, name: str, country: str, max_concurrent: int, **options: Any) -> None:
+    """Make an account."""
+    given = _read(options, country=read_country(country))
+    account = NewAccount(name=name, country=read_country(country), max_concurrent=max_concurrent, **given)
+    row = desk.run(lambda stores: stores.accounts.create(account))
+    desk.answer(row)
+    desk.say(f"account {row.name} is made: at most {row.max_concurrent} calls at once")
+    if row.trunk is None:
+        desk.say(f"it has no trunk yet, so its calls must name one: `orchestrator accounts set {row.name} --trunk NAME`")
+
+
+@accounts.command("set")
+@click.argument("name")
+@click.option("--country", metavar="CC", help="Where it is (ISO 3166-1, like US).")
+@click.option("--max-concurrent", type=int, metavar="N", help="Most calls at once, above 0. A lower limit takes effect as calls end.")
+@click.option("--paused/--no-paused", default=None, help="Claim none of its calls; live ones go on.")
+@policy_options
+@with_desk
+def set_account(
+    desk: Desk, name: str, country: str | None, max_concurrent: int | None, paused: bool | None, **options: Any
+) -> None:
+    """Change an account; what is not named stays as it is."""
+
+    async def work(stores: Stores) -> AccountRow:
+        home = read_country(country) if country else (await stores.accounts.get(name)).country
+        change = AccountChange(
+            country=home if country else None, max_concurrent=max_concurrent, paused=paused, **_read(options, country=home)
+        )
+        if change == AccountChange():
+            raise BadInput("nothing to change: name at least one option (see --help)")
+        return await stores.accounts.update(name, change)
+
+    row = desk.run(work)
+    desk.answer(row)
+    _print(desk, row)
+
+
+@accounts.command("show")
+@click.argument("name")
+@with_desk
+def show_account(desk: Desk, name: str) -> None:
+    """One account in full."""
+    row = desk.run(lambda stores: stores.accounts.get(name))
+    desk.answer(row)
+    _print(desk, row)
+
+
+def _read(options: dict[str, Any], *, country: str) -> dict[str, Any]:
+    """The options that were given, read: numbers as E.164, names of countries and kinds as they are stored."""
+    given = {name: value for name, value in options.items() if value is not None and value != ()}
+    for name, read in (
+        ("caller_ids", lambda values: tuple(read_number(value, country) for value in values)),
+        ("allowed_countries", lambda values: tuple(read_country(value) for value in values)),
+        ("allowed_specials", lambda values: tuple(sorted(read_specials(values)))),
+    ):
+        if name in given:
+            given[name] = read(unless_clear(given[name]))
+    return given
+
+
+def unless_clear(values: Sequence[str]) -> Sequence[str]:
+    """The values of a repeatable option; none for the word that empties the list. Raises BadInput for the word and values."""
+    if CLEAR in values and len(values) > 1:
+        raise BadInput(f"{CLEAR!r} empties the list: do not name anything beside it")
+    return () if CLEAR in values else values
+
+
+def _print(desk: Desk, row: AccountRow) -> None:
+    if desk.as_json:
+        return
+    fields = document(row)
+    assert isinstance(fields, dict)  # noqa: S101  a dataclass is an object
+    shown = {
+        **fields,
+        "allowed_countries": shown_list(row.allowed_countries, none=f"{row.country} (its own)"),
+        "allowed_specials": shown_list(row.allowed_specials),
+        "caller_ids": shown_list(row.caller_ids, none="- (its trunk's)"),
+        "trunk": row.trunk or "-",
+    }
+    for name, value in shown.items():
+        desk.say(f"{name:<18} {value}")

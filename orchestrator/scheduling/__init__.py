@@ -1,0 +1,1 @@
+"""When calls are dialled: staging what is due, claiming what there is room for."""

@@ -1,0 +1,167 @@
+"""Accounts: their policy and limits as operators set them, and their counters as everybody may see them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+
+import asyncpg
+
+from orchestrator.errors import BadInput, Conflict, NotFound
+from orchestrator.ids import E164, AccountId
+from orchestrator.store.policy import AccountChange, AccountRow, NewAccount
+from orchestrator.store.pool import Database, Row, Session
+
+NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+COUNTRY = re.compile(r"[A-Z]{2}")
+SPECIAL = re.compile(r"[a-z0-9_]+")
+NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
+
+
+class AccountStore:
+    """Makes, changes and shows accounts. They are never deleted, since calls point at them: pause an account instead."""
+
+    def __init__(self, *, database: Database) -> None:
+        self._database = database
+
+    async def create(self, account: NewAccount) -> AccountRow:
+        """Make an account. Raises BadInput, NotFound for its trunk, Conflict when the name is taken."""
+        check_name("account", account.name)
+        _check(
+            AccountChange(
+                max_concurrent=account.max_concurrent,
+                country=account.country,
+                weight=account.weight,
+                reserved=account.reserved,
+                allowed_countries=account.allowed_countries,
+                allowed_specials=account.allowed_specials,
+                caller_ids=account.caller_ids,
+                agent_name=account.agent_name,
+                ring_timeout_s=account.ring_timeout_s,
+                max_duration_s=account.max_duration_s,
+            )
+        )
+        try:
+            async with self._database.transaction() as session:
+                await _check_trunk(session, account.trunk)
+                await session.fetch(
+                    "create_account",
+                    account.name,
+                    account.country,
+                    account.allowed_countries,
+                    account.allowed_specials,
+                    account.caller_ids,
+                    account.agent_name,
+                    account.ring_timeout_s,
+                    account.max_duration_s,
+                    account.trust_agent_leave,
+                    account.trunk,
+                    account.max_concurrent,
+                    account.weight,
+                    account.reserved,
+                )
+                return await _one(session, account.name)
+        except asyncpg.UniqueViolationError as error:
+            raise Conflict(f"there is an account {account.name} already: change it, or choose another name") from error
+
+    async def update(self, name: str, change: AccountChange) -> AccountRow:
+        """Change what is set. A lower limit takes effect as calls end. Raises BadInput, NotFound."""
+        _check(change)
+        async with self._database.transaction() as session:
+            await _one(session, name)
+            await _check_trunk(session, change.trunk)
+            await session.fetch(
+                "change_account_policy",
+                name,
+                change.country,
+                change.allowed_countries,
+                change.allowed_specials,
+                change.caller_ids,
+                change.agent_name,
+                change.ring_timeout_s,
+                change.max_duration_s,
+                change.trust_agent_leave,
+                change.trunk,
+            )
+            limits = (change.max_concurrent, change.weight, change.reserved, change.paused)
+            if any(limit is not None for limit in limits):
+                await session.fetch("change_account_limits", name, *limits)
+            return await _one(session, name)
+
+    async def get(self, name: str) -> AccountRow:
+        """One account. Raises NotFound."""
+        async with self._database.session() as session:
+            return await _one(session, name)
+
+    async def list(self) -> Sequence[AccountRow]:
+        """All accounts by name."""
+        return [_account_of(row) for row in await self._database.fetch("list_accounts", None)]
+
+
+def check_name(what: str, name: str) -> None:
+    """Raise BadInput unless accounts and trunks may be called so."""
+    if not NAME.fullmatch(name):
+        raise BadInput(f"{what} name {name!r} must be 1 to 64 letters, digits, '.', '_' or '-'")
+
+
+def check_within(name: str, value: float | None, lowest: float, highest: float) -> None:
+    """Raise BadInput unless the value is None or from `lowest` to `highest`."""
+    if value is not None and not (math.isfinite(value) and lowest <= value <= highest):
+        raise BadInput(f"{name} must be from {lowest:g} to {highest:g}, not {value}")
+
+
+def check_all(name: str, values: Iterable[str] | None, shape: re.Pattern[str], meaning: str) -> None:
+    """Raise BadInput for the first value that has not the shape."""
+    for value in values or ():
+        if not shape.fullmatch(value):
+            raise BadInput(f"{name}: {value!r} is not {meaning}")
+
+
+def _check(change: AccountChange) -> None:
+    check_within("max_concurrent", change.max_concurrent, 1, 2**31 - 1)
+    check_within("weight", change.weight, 0.001, 1_000_000)
+    check_within("reserved", change.reserved, 0, 2**31 - 1)
+    check_within("ring_timeout_s", change.ring_timeout_s, 5, 60)
+    check_within("max_duration_s", change.max_duration_s, 1, 86_400)
+    if change.agent_name is not None and len(change.agent_name) > 255:
+        raise BadInput("agent_name must be at most 255 characters")
+    if change.country is not None:
+        check_all("country", [change.country], COUNTRY, "an ISO 3166-1 code of two capital letters, like US")
+    check_all("allowed_countries", change.allowed_countries, COUNTRY, "an ISO 3166-1 code of two capital letters, like US")
+    check_all("allowed_specials", change.allowed_specials, SPECIAL, "the name of a kind of number: lower-case letters, digits and _")
+    check_all("caller_ids", change.caller_ids, NUMBER, "an E.164 number, like +12125550100")
+
+
+async def _check_trunk(session: Session, name: str | None) -> None:
+    if name is not None and await session.fetch_one("find_trunk_group", name) is None:
+        raise NotFound(f"there is no trunk {name}: make it first, or correct the name")
+
+
+async def _one(session: Session, name: str) -> AccountRow:
+    row = await session.fetch_one("list_accounts", name)
+    if row is None:
+        raise NotFound(f"there is no account {name}")
+    return _account_of(row)
+
+
+def _account_of(row: Row) -> AccountRow:
+    return AccountRow(
+        id=AccountId(row["id"]),
+        name=row["name"],
+        country=row["country"],
+        allowed_countries=tuple(row["allowed_countries"]),
+        allowed_specials=frozenset(row["allowed_specials"]),
+        caller_ids=tuple(E164(number) for number in row["caller_ids"]),
+        agent_name=row["agent_name"],
+        ring_timeout_s=row["ring_timeout_s"],
+        max_duration_s=row["max_duration_s"],
+        trust_agent_leave=row["trust_agent_leave"],
+        trunk=row["trunk"],
+        max_concurrent=row["max_concurrent"],
+        reserved=row["reserved"],
+        weight=row["weight"],
+        paused=row["paused"],
+        inflight=row["inflight"],
+        ready=row["ready"],
+    )

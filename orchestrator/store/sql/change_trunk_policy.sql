@@ -1,0 +1,8 @@
+-- change_trunk_policy: change what is not null of how trunk $1 is used and read. Uses: trunks_name_key. Locks: the trunk's policy.
+UPDATE trunks
+   SET sip_trunk_id = coalesce($2, sip_trunk_id), caller_ids = coalesce($3::text[]::e164[], caller_ids),
+       preconnect_voicemail = coalesce($4, preconnect_voicemail),
+       preconnect_voicemail_codes = coalesce($5, preconnect_voicemail_codes), min_ring_s = coalesce($6, min_ring_s),
+       max_ring_s = coalesce($7, max_ring_s), busy_means_declined = coalesce($8, busy_means_declined),
+       patterns = coalesce($9::jsonb, patterns)
+ WHERE name = $1

@@ -1,0 +1,9 @@
+-- list_accounts: accounts by name, or account $1 alone, with limits and counters. Uses: accounts_name_key. Locks nothing.
+SELECT a.id, a.name, a.country, a.allowed_countries, a.allowed_specials, a.caller_ids::text[] AS caller_ids, a.agent_name,
+       a.ring_timeout_s, a.max_duration_s, a.trust_agent_leave, g.name AS trunk, s.max_concurrent, s.reserved, s.weight, s.paused,
+       s.inflight, coalesce((SELECT sum(l.ready) FROM lanes l WHERE l.account_id = a.id), 0)::bigint AS ready
+  FROM accounts a
+  JOIN account_slots s ON s.account_id = a.id
+  LEFT JOIN trunk_groups g ON g.id = a.trunk_group_id
+ WHERE $1::text IS NULL OR a.name = $1
+ ORDER BY a.name

@@ -1,0 +1,293 @@
+"""The port: what the orchestrator asks of a carrier, and what it hears back.
+
+    carrier.open_room(RoomPlan) -> Room      a room marked as ours, an agent asked to join it; nobody's phone rings
+    room.next_event()                        AgentJoined ...
+    carrier.dial(room, DialPlan) -> Leg      exactly one create request, sent once, never repeated
+    room.next_event()                        Ringing, Answered, AgentLeft, EndSignal, Digit, Ended ... in the order in which they became known
+    leg.hang_up()                            the answer to it is an Ended event, like to everything else
+    carrier.close_room(name)                 the fence: afterwards no late request can dial into it
+
+A leg tells its end once, as `Ended`, and nothing after it except what agents do. Moments are seconds of the carrier's `Clock`, each
+with a bound on its error, since some carriers learn of things by looking now and then.
+
+Knows nothing of accounts, queues or Postgres.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NewType, Protocol
+
+from sip.causes import HangupCause, Signal, TrunkRules
+
+E164 = NewType("E164", str)
+"""A telephone number as `+` and 7 to 15 digits (ITU-T E.164)."""
+
+RoomName = NewType("RoomName", str)
+Fact = str | int | float | bool | None
+"""One value of evidence."""
+
+
+class Dialled(enum.Enum):
+    """Whether a request to dial reached the network, so that a phone may have rung."""
+
+    NO = "no"
+    YES = "yes"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A point in time as far as it is known: within `error_s` of `at_s` on either side (carrier clock, seconds)."""
+
+    at_s: float
+    error_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RoomPlan:
+    """What a room for one claim of a call must be."""
+
+    name: RoomName
+    """Carries this deployment's id; see `Carrier.room_name`."""
+    call_id: str
+    agent_name: str
+    """The agents that are asked to join, by the name under which they registered."""
+    agent_metadata: str
+    """JSON object, given to the agent's job."""
+    max_duration_s: float
+    """Upper bound of the whole room's life, for limits that end an orphan by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrunkRoute:
+    """Where the request goes and how this trunk's answers are read."""
+
+    name: str
+    sip_trunk_id: str
+    """The id under which the media server knows the trunk (`ST_...`)."""
+    rules: TrunkRules = field(default_factory=TrunkRules)
+
+
+@dataclass(frozen=True, slots=True)
+class DialPlan:
+    """One dial: one request, one INVITE at most."""
+
+    call_id: str
+    dial_id: str
+    """Unique for each dial; the leg's identity in the room is made of it."""
+    to: E164
+    trunk: TrunkRoute
+    caller_id: E164 | None = None
+    """None: the trunk's own default number."""
+    display_name: str | None = None
+    """None: the number is shown; an empty string: no display name is sent. At most 128 characters."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Extra SIP headers of the INVITE."""
+    dtmf: str = ""
+    """Digits sent right after the answer; `w` waits half a second."""
+    ring_timeout_s: float = 30.0
+    """How long a phone may ring, counted from the first 18x."""
+    post_dial_allowance_s: float = 12.0
+    """How much longer than `ring_timeout_s` the request asks for, since the SIP service's ring timer starts before the INVITE."""
+    max_duration_s: float = 3600.0
+    """Our own maximum; the carrier asks for 30 s more as a backstop."""
+
+    @property
+    def request_ring_s(self) -> float:
+        """The ring time that the request asks for: ring time and allowance, 75 s at most together (the server gives up at 80 s)."""
+        return min(75.0, self.ring_timeout_s + self.post_dial_allowance_s)
+
+
+# What can happen in a room. `at` is always the carrier's best knowledge of when it happened, not of when we heard of it.
+
+
+@dataclass(frozen=True, slots=True)
+class AgentJoined:
+    """An agent is in the room."""
+
+    identity: str
+    at: Moment
+
+
+@dataclass(frozen=True, slots=True)
+class AgentLeft:
+    """An agent is not in the room any more. A crash and a polite leave look alike, unless `on_purpose`."""
+
+    identity: str
+    at: Moment
+    on_purpose: bool
+    """It gave our end signal before it left."""
+    reason: str = ""
+    """The end signal's reason, or the media server's word for the leave."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndSignal:
+    """The agent asks for the end of the call by its end signal (attribute `orchestrator.end`)."""
+
+    identity: str
+    at: Moment
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ringing:
+    """The first 18x."""
+
+    at: Moment
+    source: str
+    """What told: `poll`, `webhook`, `script`."""
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyMedia:
+    """Audio before the answer is being heard."""
+
+    at: Moment
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The 200."""
+
+    at: Moment
+    source: str
+    """What told: `request` (the waiting request returned), `poll`, `webhook`, `script`."""
+    ids: Mapping[str, str] = field(default_factory=dict)
+    """The carrier's ids of the leg: `sip_call_id` (SIP Call-ID), `livekit_sip_call_id` (`SCL_...`), `participant_sid`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Digit:
+    """A DTMF digit from the far end."""
+
+    digit: str
+    at: Moment
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The leg is over; this is its last event."""
+
+    at: Moment
+    cause: HangupCause
+    """What the signals say. Whoever ordered the end knows better (OUTCOMES.md, rule 1)."""
+    signal: Signal
+    dialled: Dialled
+    rang: bool
+    """An 18x was seen or an answer came."""
+    ids: Mapping[str, str] = field(default_factory=dict)
+    """As in `Answered`."""
+    evidence: Mapping[str, Fact] = field(default_factory=dict)
+    """What the rules saw: `rule`, `inferred`, `ring_s`, `ring_error_s`, `source` ..."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoomClosed:
+    """The room is gone and no leg was ever dialled in it."""
+
+    at: Moment
+    reason: str
+
+
+RoomEvent = AgentJoined | AgentLeft | EndSignal | Ringing | EarlyMedia | Answered | Digit | Ended | RoomClosed
+
+
+class Room(Protocol):
+    """A room with its agent and, once dialled, its leg. One reader."""
+
+    @property
+    def name(self) -> RoomName: ...
+
+    async def next_event(self) -> RoomEvent:
+        """The next event, waiting for it. Cancelling loses nothing."""
+        ...
+
+
+class Leg(Protocol):
+    """One dialled leg. Both orders return when the carrier has taken them; repeating them is harmless."""
+
+    async def hang_up(self) -> None:
+        """End the leg: CANCEL while it rings, BYE once answered. Raises CarrierUnavailable."""
+        ...
+
+    async def send_digits(self, digits: str) -> None:
+        """Send DTMF on an answered leg; characters 0-9, A-D, *, #, and `w` for half a second. Raises CarrierUnavailable."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRoom:
+    """A room of this deployment that the carrier knows to exist."""
+
+    name: RoomName
+    call_id: str
+    has_leg: bool
+    has_agent: bool
+    leg_state: str
+    """`dialing`, `ringing`, `automation`, `active`, `hangup`, or empty without a leg."""
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of `orchestrator check`."""
+
+    subject: str
+    ok: bool
+    text: str
+    """What was found; if not ok, what is wrong."""
+    remedy: str = ""
+    """What to do about it."""
+    fatal: bool = True
+    """False: a warning, dialling works without."""
+
+
+class Carrier(Protocol):
+    """Whoever can dial. Safe for thousands of rooms at once in one event loop."""
+
+    @property
+    def is_real(self) -> bool:
+        """Whether a real phone can ring."""
+        ...
+
+    def room_name(self, *, call_id: str, epoch: int) -> RoomName:
+        """The name of the room for one claim of a call: this deployment's id, the call and the epoch, hence unique."""
+        ...
+
+    async def open_room(self, plan: RoomPlan) -> Room:
+        """Make the room and ask the agent to join it; does not wait for the agent (that is an `AgentJoined`).
+
+        Raises CarrierUnavailable or RoomRefused; then there is nothing to close.
+        """
+        ...
+
+    async def dial(self, room: Room, plan: DialPlan) -> Leg:
+        """Send the one request and return at once; what becomes of it comes as events of the room, in the end an `Ended`.
+
+        Raises BadPlan, before anything was sent.
+        """
+        ...
+
+    async def close_room(self, name: RoomName) -> None:
+        """Delete the room with all that is in it. No error if it does not exist. Raises CarrierUnavailable."""
+        ...
+
+    async def list_rooms(self) -> Sequence[LiveRoom]:
+        """All rooms that carry this deployment's id, and no others. Raises CarrierUnavailable."""
+        ...
+
+    async def check(self, *, trunk_ids: Sequence[str]) -> Sequence[Finding]:
+        """What works and what does not: connection, key, the fence, the trunks by the media server's ids. Never raises."""
+        ...
+
+    async def run(self) -> None:
+        """Watch over all rooms until cancelled. Must run for events to come."""
+        ...
+
+    async def aclose(self) -> None:
+        """Release connections. Rooms stay as they are."""
+        ...

@@ -1,0 +1,204 @@
+"""The carrier that dials through LiveKit's SIP service. The port's `Carrier`.
+
+A dial is one request in a task of its own that nobody cancels while the carrier is open: cancelling it would not end the dial
+at the far end, it would only blind us. Legs are ended by deleting their room.
+
+Knows nothing of accounts, queues or Postgres.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+import structlog
+from livekit.protocol import models as proto_models
+
+from sip.clock import Clock
+from sip.errors import BadPlan, CarrierUnavailable, RoomRefused
+from sip.leg import DialPlan, Finding, Leg, LiveRoom, Room, RoomName, RoomPlan
+from sip.livekit.api import LiveKitRefusal, LiveKitServer
+from sip.livekit.checks import LiveKitChecks
+from sip.livekit.failures import DialFailure, result_unknown
+from sip.livekit.leg import LiveKitLeg, Stage
+from sip.livekit.requests import dial_request, leg_identity, room_request
+from sip.livekit.room import LiveKitRoom
+from sip.livekit.rooms import Deployment, Role, Span, read_view
+from sip.livekit.timings import LiveKitTimings, Observer, Unobserved
+from sip.livekit.watch import Watch
+from sip.livekit.webhooks import WebhookInbox
+
+log = structlog.get_logger(__name__)
+
+
+class LiveKitCarrier:
+    """Dials through one LiveKit. Safe for thousands of rooms in one event loop."""
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        api_key: str,
+        api_secret: str,
+        deployment_id: UUID,
+        clock: Clock,
+        timings: LiveKitTimings | None = None,
+        observer: Observer | None = None,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`clock` must run at real speed, as telephones do. `wall_clock`: seconds since the epoch, for ages."""
+        if clock.scale != 1:
+            raise ValueError("real telephones do not run faster: the LiveKit carrier needs a clock of scale 1")
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._timings = timings or LiveKitTimings()
+        self._observer = observer or Unobserved()
+        self._deployment = Deployment(deployment_id=deployment_id)
+        self._server = LiveKitServer(
+            url=url, api_key=api_key, api_secret=api_secret, timings=self._timings, observer=self._observer
+        )
+        self._watch = Watch(server=self._server, clock=clock, timings=self._timings, observer=self._observer)
+        self.webhooks = WebhookInbox(
+            api_key=api_key,
+            api_secret=api_secret,
+            deployment=self._deployment,
+            clock=clock,
+            timings=self._timings,
+            observer=self._observer,
+            hint=self._watch.hint,
+            notice=self._watch.notice,
+            wall_clock=wall_clock,
+        )
+        """Where the HTTP door brings LiveKit's webhooks."""
+        self._checks = LiveKitChecks(server=self._server, deployment=self._deployment, inbox=self.webhooks, clock=clock)
+        self._dials: set[asyncio.Task[None]] = set()
+
+    @property
+    def is_real(self) -> bool:
+        """A real phone can ring."""
+        return True
+
+    def room_name(self, *, call_id: str, epoch: int) -> RoomName:
+        """`oc-<8 hex digits of the deployment>-<call>-<epoch>`."""
+        return self._deployment.room_name(call_id=call_id, epoch=epoch)
+
+    async def open_room(self, plan: RoomPlan) -> Room:
+        """Make the room and have the agent asked to join it, in one request. Raises CarrierUnavailable or RoomRefused."""
+        if not self._deployment.named_ours(plan.name):
+            raise RoomRefused(f"room {plan.name} is not named by this deployment")
+        if not plan.agent_name:
+            raise RoomRefused("a room needs the name of an agent; without one LiveKit would send any agent that has no name")
+        try:
+            await self._server.create_room(room_request(plan, deployment=self._deployment, timings=self._timings))
+        except LiveKitRefusal as refusal:
+            raise RoomRefused(f"LiveKit will not make room {plan.name}: {refusal.message} ({refusal.code})") from None
+        room = LiveKitRoom(
+            name=plan.name,
+            clock=self._clock,
+            timings=self._timings,
+            webhooks_work=lambda: self.webhooks.work,
+            changed=self._watch.reschedule,
+        )
+        self._watch.add(room)
+        return room
+
+    async def dial(self, room: Room, plan: DialPlan) -> Leg:
+        """Send the one request and return at once. Raises BadPlan, before anything was sent."""
+        if not isinstance(room, LiveKitRoom) or self._watch.find(room.name) is not room:
+            raise BadPlan(f"room {room.name} is closed or not of this carrier")
+        if room.leg is not None:
+            raise BadPlan(f"room {room.name} has a leg already; each dial has a room of its own")
+        request = dial_request(plan, room=room.name, timings=self._timings)
+        leg = LiveKitLeg(
+            plan=plan,
+            identity=leg_identity(plan),
+            clock=self._clock,
+            timings=self._timings,
+            tell=room.tell,
+            delete_room=lambda: self.close_room(room.name),
+            webhooks_work=lambda: self.webhooks.work,
+        )
+        room.leg = leg
+        timeout_s = plan.request_ring_s + self._timings.dial_margin_s
+
+        async def send() -> None:
+            try:
+                answer = await self._server.dial(request, timeout_s=timeout_s)
+            except Exception as error:
+                # A defect of ours; whether the request left is not known, so the room must tell.
+                self._observer.carrier_error("defect")
+                log.exception("livekit_dial_failed", room=room.name, call_id=plan.call_id)
+                answer = result_unknown(f"defect: {type(error).__name__}")
+            if isinstance(answer, DialFailure):
+                if not answer.over:
+                    self._observer.carrier_error("dial_unknown")
+                    log.warning("livekit_dial_unknown", room=room.name, call_id=plan.call_id, text=answer.signal.text)
+                leg.request_failed(answer)
+            else:
+                leg.request_answered({"livekit_sip_call_id": answer.sip_call_id, "participant_sid": answer.participant_id})
+            room.moved()
+
+        task = asyncio.create_task(send(), name=f"livekit-dial {room.name}")
+        self._dials.add(task)
+        task.add_done_callback(self._dials.discard)
+        room.moved()
+        return leg
+
+    async def close_room(self, name: RoomName) -> None:
+        """Delete the room with all that is in it; no error if there is none. Raises CarrierUnavailable."""
+        room = self._watch.find(name)
+        if room is not None and room.leg is not None:
+            room.leg.order_end()
+        try:
+            await self._server.delete_room(name)
+        except LiveKitRefusal as refusal:
+            raise CarrierUnavailable(f"LiveKit would not delete room {name}: {refusal.message} ({refusal.code})") from None
+        if room is None:
+            return
+        if room.leg is not None:
+            room.leg.room_deleted()
+        if room.leg is None or room.leg.stage is Stage.ENDED:
+            room.closed = True
+        room.moved()
+
+    async def list_rooms(self) -> Sequence[LiveRoom]:
+        """All rooms that carry this deployment's id, and no others. Raises CarrierUnavailable."""
+        gate = asyncio.Semaphore(self._timings.looks_at_once)
+        try:
+            rooms = await self._server.list_rooms()
+            ours = [room for room in rooms if self._deployment.is_ours(name=room.name, metadata=room.metadata)]
+            return await asyncio.gather(*(self._describe(room, gate) for room in ours))
+        except LiveKitRefusal as refusal:
+            raise CarrierUnavailable(f"LiveKit would not list rooms: {refusal.message} ({refusal.code})") from None
+
+    async def _describe(self, room: proto_models.Room, gate: asyncio.Semaphore) -> LiveRoom:
+        async with gate:
+            now_s = self._clock.now_s()
+            view = read_view(await self._server.list_participants(room.name), Span(now_s, now_s))
+        legs = view.with_role(Role.LEG)
+        return LiveRoom(
+            name=RoomName(room.name),
+            call_id=self._deployment.split(room.name)[0],
+            has_leg=bool(legs),
+            has_agent=bool(view.with_role(Role.AGENT)),
+            leg_state=legs[0].call_status if legs else "",
+            age_s=max(0.0, self._wall_clock() - room.creation_time),
+        )
+
+    async def check(self, *, trunk_ids: Sequence[str]) -> Sequence[Finding]:
+        """Connection, key, fence, trunks, webhooks. Never raises, rings no phone."""
+        return await self._checks.findings(trunk_ids=trunk_ids)
+
+    async def run(self) -> None:
+        """Watch over all rooms until cancelled."""
+        await self._watch.run()
+
+    async def aclose(self) -> None:
+        """Release connections. Rooms and legs stay as they are."""
+        dials = list(self._dials)
+        for task in dials:
+            task.cancel()
+        await asyncio.gather(*dials, return_exceptions=True)
+        await self._server.aclose()

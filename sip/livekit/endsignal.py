@@ -1,0 +1,48 @@
+"""The end signal: how an agent ends its call on purpose and says why.
+
+An agent that merely leaves looks like one that crashed, since the client library leaves politely even then. So it says so
+first: it sets the attribute `orchestrator.end` on itself; the value is the reason. The orchestrator sees it, hangs up and
+closes the room.
+
+For use in agents; needs nothing but the room that the agent is in. In another language: set the attribute, wait until the room
+is closed, and after 10 s disconnect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+END_ATTRIBUTE = "orchestrator.end"
+"""Participant attribute that an agent sets on itself; its value, which must not be empty, is the reason."""
+
+
+class _Participant(Protocol):
+    def set_attributes(self, attributes: dict[str, str], /) -> Awaitable[None]: ...
+
+
+class _Room(Protocol):
+    """What is needed of `livekit.rtc.Room`."""
+
+    @property
+    def local_participant(self) -> _Participant: ...
+
+    def isconnected(self) -> bool: ...
+
+    def on(self, event: Any, callback: Callable[..., Any], /) -> Any: ...
+
+    def disconnect(self) -> Awaitable[None]: ...
+
+
+async def end_call(room: _Room, reason: str, *, patience_s: float = 10.0) -> None:
+    """Give the end signal, and leave the room if it is not closed within `patience_s`. Afterwards the room is left."""
+    closed = asyncio.Event()
+    room.on("disconnected", lambda *_: closed.set())
+    telling = asyncio.ensure_future(room.local_participant.set_attributes({END_ATTRIBUTE: reason or "ended"}))
+    if room.isconnected():
+        try:
+            await asyncio.wait_for(closed.wait(), timeout=patience_s)
+        except TimeoutError:
+            await room.disconnect()
+    await asyncio.gather(telling, return_exceptions=True)  # it may lack its answer when the room closed first

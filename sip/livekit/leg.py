@@ -1,0 +1,327 @@
+"""One leg: from looks at its room, webhooks' notices and the answer to its one request, to the events of a leg.
+
+    WAITING --the request returned, or a look shows it active--> ANSWERED --a look misses it--> GONE --reason known or
+    overdue--> ENDED
+       |--the request failed--> [NOTICE_AWAITED, if a webhook could change the cause] --> ENDED
+       `--the request's result is unknown--> RECONCILING --a look shows it active--> ANSWERED
+                                                 `--a look misses it, or its ring time is over and its room deleted--> ENDED
+
+Which signal decides what, and what happens when one is missing, is the table in `watch`. Decides and tells; sends nothing
+itself but the deletion of its room, which it is given as a function. Knows LiveKit's words, not its messages.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+
+from sip.causes import HangupCause, Reading, Signal, hangup_cause
+from sip.clock import Clock
+from sip.errors import CarrierUnavailable
+from sip.leg import Answered, Dialled, DialPlan, Ended, Fact, Moment, Ringing, RoomEvent
+from sip.livekit.failures import DialFailure, result_unknown
+from sip.livekit.rooms import ANSWERED_STATUSES, RANG_STATUSES, LeaveNotice, Occupant, Span, between
+from sip.livekit.timings import LiveKitTimings
+
+REQUEST_ERROR_S = 0.1
+"""How far the waiting request's answer may trail what it tells: seen 0.05 s after a 200 (LIVEKIT.md, section 0)."""
+CUT_SHORT_S = 2.0
+"""A ring-out this much before its time is none: the room or the participant was taken away, which looks the same."""
+
+TAKEN_AWAY = frozenset({"ROOM_DELETED", "PARTICIPANT_REMOVED"})
+
+
+class Stage(enum.Enum):
+    """How far the leg is, as far as is known."""
+
+    WAITING = "waiting"
+    """The request is under way."""
+    RECONCILING = "reconciling"
+    """The request's result is unknown; only looks can tell."""
+    NOTICE_AWAITED = "notice_awaited"
+    """The request failed, and a webhook may still say whether it rang."""
+    ANSWERED = "answered"
+    GONE = "gone"
+    """Answered, and not in the room any more; a webhook may still say why."""
+    ENDED = "ended"
+
+
+class LiveKitLeg:
+    """A leg dialled through LiveKit's SIP service. The port's `Leg`."""
+
+    def __init__(
+        self,
+        *,
+        plan: DialPlan,
+        identity: str,
+        clock: Clock,
+        timings: LiveKitTimings,
+        tell: Callable[[RoomEvent], None],
+        delete_room: Callable[[], Awaitable[None]],
+        webhooks_work: Callable[[], bool],
+    ) -> None:
+        """`tell` takes the events; `webhooks_work` says whether waiting for a webhook is worth while."""
+        self.identity = identity
+        self.stage = Stage.WAITING
+        self.dialled_at_s = clock.now_s()
+        self.deadline_s: float | None = None
+        """When `expire` is to be called."""
+        self.room_must_go = False
+        """Its result is unknown and its ring time over: the room must be deleted, lest a callee answers with nobody there."""
+        self._plan = plan
+        self._clock = clock
+        self._timings = timings
+        self._tell = tell
+        self._delete_room = delete_room
+        self._webhooks_work = webhooks_work
+        self._ids: dict[str, str] = {}
+        self._seen_s: float | None = None  # when we last learnt that it was in the room
+        self._alive_s = self.dialled_at_s  # it had not ended then
+        self._not_ringing_s = self.dialled_at_s
+        self._not_answered_s = self.dialled_at_s
+        self._rang: Ringing | None = None
+        self._answered = False
+        self._failure: DialFailure | None = None
+        self._failed_s = self.dialled_at_s
+        self._gone: Moment | None = None
+        self._notice: LeaveNotice | None = None
+        self._ordered = False
+        self._room_deleted = False
+
+    async def hang_up(self) -> None:
+        """End the leg by deleting its room: that ends it at every stage, and no late request can dial into it.
+
+        Removing the participant would miss a leg that has not joined yet, and leaves agents waiting in the room.
+        """
+        if self.stage is not Stage.ENDED:
+            await self._delete_room()
+
+    async def send_digits(self, digits: str) -> None:
+        """Not possible: LiveKit's server API sends no digits, only somebody in the room can. Raises CarrierUnavailable."""
+        raise CarrierUnavailable(
+            f"LiveKit's server API sends no digits ({len(digits)} given); put them in the dial plan, or let the agent send them"
+        )
+
+    @property
+    def has_rung(self) -> bool:
+        """An 18x was seen."""
+        return self._rang is not None
+
+    # What the request says
+
+    def request_answered(self, ids: Mapping[str, str]) -> None:
+        """The waiting request returned: the callee answered."""
+        now_s = self._clock.now_s()
+        self._ids.update({name: value for name, value in ids.items() if value})
+        self._seen_s = now_s
+        if self.stage is Stage.WAITING:
+            # With digits to send, it returns after them.
+            earliest_s = self._not_answered_s if self._plan.dtmf else max(self._not_answered_s, now_s - 2 * REQUEST_ERROR_S)
+            self._answer(between(earliest_s, now_s), source="request")
+
+    def request_failed(self, failure: DialFailure) -> None:
+        """The waiting request failed. Says nothing new once a look has shown the answer: looks decide from there on."""
+        if self.stage is not Stage.WAITING:
+            return
+        self._failure, self._failed_s = failure, self._clock.now_s()
+        if not failure.over and not self._room_deleted:
+            self.stage = Stage.RECONCILING
+            self.deadline_s = self.dialled_at_s + self._plan.request_ring_s + self._timings.reconcile_margin_s
+        elif self._notice is None and self._a_notice_would_matter(failure):
+            self.stage = Stage.NOTICE_AWAITED
+            self.deadline_s = self._failed_s + self._timings.ring_notice_s
+        else:
+            self._end_unanswered()
+
+    # What looks say
+
+    def seen(self, occupant: Occupant, span: Span) -> None:
+        """A look shows the leg in the room."""
+        if self.stage in (Stage.ENDED, Stage.NOTICE_AWAITED):
+            return
+        self._seen_s = max(self._seen_s or 0.0, span.received_s)
+        self._ids.update(occupant.leg_ids)
+        if self.stage is Stage.GONE:
+            # It had only dropped out of the list, as while its connection moves.
+            self.stage, self._gone, self.deadline_s = Stage.ANSWERED, None, None
+        elif self.stage is Stage.WAITING and not self._room_deleted:
+            self.deadline_s = None
+        status = occupant.call_status
+        if status == "hangup":
+            if self.stage is Stage.ANSWERED:
+                # The SIP service sets it exactly when it will leave as CLIENT_INITIATED.
+                self._gone = between(self._alive_s, span.received_s)
+                self._end_answered("CLIENT_INITIATED", source="poll")
+            return
+        self._alive_s = max(self._alive_s, span.sent_s)
+        if status not in RANG_STATUSES:
+            self._not_ringing_s = max(self._not_ringing_s, span.sent_s)
+        if status not in ANSWERED_STATUSES:
+            self._not_answered_s = max(self._not_answered_s, span.sent_s)
+        if self.stage in (Stage.WAITING, Stage.RECONCILING):
+            if status == "ringing":
+                self._ring(between(self._not_ringing_s, span.received_s), source="poll")
+            elif status in ANSWERED_STATUSES:
+                self._answer(between(self._not_answered_s, span.received_s), source="poll")
+
+    def missing(self, span: Span) -> None:
+        """A look at this very room succeeded, and the leg is not in it."""
+        if self._seen_s is None or span.sent_s <= self._seen_s:
+            return  # not joined yet, or the look is older than what we know
+        if self.stage is Stage.ANSWERED:
+            self.stage = Stage.GONE
+            self._gone = between(self._alive_s, span.received_s)
+            self.deadline_s = span.received_s + self._timings.leg_reason_grace_s
+            if self._notice is not None:
+                self._end_answered(self._notice.reason, source="webhook")
+        elif self.stage is Stage.GONE and self.deadline_s is not None and span.sent_s >= self.deadline_s:
+            self._end_answered("", source="poll")
+        elif self.stage is Stage.RECONCILING:
+            self._failed_s = span.received_s
+            self._end_unanswered()
+        elif self.stage is Stage.WAITING and self.deadline_s is None:
+            # The request's answer decides; but one that does not come although the leg is gone is as good as lost.
+            self.deadline_s = span.received_s + self._timings.order_grace_s
+
+    # What webhooks say
+
+    def noticed(self, notice: LeaveNotice) -> None:
+        """A webhook says that the leg left. It brings the reason; that the leg is gone, a look or the request must say."""
+        known_sid = self._ids.get("participant_sid")
+        if self.stage is Stage.ENDED or (known_sid and notice.sid and notice.sid != known_sid):
+            return
+        self._notice = notice
+        if self.stage is Stage.NOTICE_AWAITED:
+            self._end_unanswered()
+        elif self.stage is Stage.GONE:
+            self._end_answered(notice.reason, source="webhook")
+
+    # What we and time do
+
+    def order_end(self) -> None:
+        """Its room is about to be deleted by us. Noted first, since the answer to it looks like a ring-out."""
+        self._ordered = True
+
+    def room_deleted(self) -> None:
+        """Its room has been deleted by us: it is over, or will be as soon as its request says so."""
+        self._room_deleted = True
+        if self.stage in (Stage.ANSWERED, Stage.GONE):
+            self._gone = self._gone or Moment(self._clock.now_s(), REQUEST_ERROR_S)
+            self._end_answered("", source="order")
+        elif self.stage in (Stage.RECONCILING, Stage.NOTICE_AWAITED):
+            self._failed_s = self._clock.now_s()
+            self._end_unanswered()
+        elif self.stage is Stage.WAITING:
+            self.deadline_s = self._clock.now_s() + self._timings.order_grace_s
+
+    def expire(self, now_s: float) -> None:
+        """Give up waiting for what has not come, if it is time."""
+        if self.deadline_s is None or now_s < self.deadline_s:
+            return
+        if self.stage is Stage.RECONCILING:
+            self.deadline_s, self.room_must_go = None, True
+        elif self.stage is Stage.WAITING:
+            self._failure = result_unknown("the leg was gone, and the dial request got no answer")
+            self._failed_s = now_s
+            self._end_unanswered()
+        elif self.stage is Stage.NOTICE_AWAITED:
+            self._end_unanswered()
+
+    # Telling
+
+    def _ring(self, at: Moment, *, source: str) -> None:
+        if self._rang is None:
+            self._rang = Ringing(at=at, source=source)
+            self._tell(self._rang)
+
+    def _answer(self, at: Moment, *, source: str) -> None:
+        self.stage, self.deadline_s, self._answered = Stage.ANSWERED, None, True
+        self._alive_s = max(self._alive_s, at.at_s - at.error_s)
+        self._tell(Answered(at=at, source=source, ids=dict(self._ids)))
+
+    def _a_notice_would_matter(self, failure: DialFailure) -> bool:
+        if self._ordered or failure.cause is not None or not self._webhooks_work():
+            return False
+        unrung = self._read(failure.signal, rang=False)
+        if self._cut_short(unrung):
+            return True
+        return self._rang is None and unrung.cause is not self._read(failure.signal, rang=True).cause
+
+    def _cut_short(self, reading: Reading) -> bool:
+        early = self._failed_s < self.dialled_at_s + self._plan.request_ring_s - CUT_SHORT_S
+        return early and reading.rule == "ring_limit"
+
+    def _read(self, signal: Signal, *, rang: bool) -> Reading:
+        return hangup_cause(
+            signal,
+            answered=False,
+            rang=rang,
+            ring_s=None if self._rang is None else max(0.0, self._failed_s - self._rang.at.at_s),
+            ring_error_s=0.0 if self._rang is None else self._rang.at.error_s + REQUEST_ERROR_S,
+            ring_timeout_s=self._plan.ring_timeout_s,
+            rules=self._plan.trunk.rules,
+        )
+
+    def _end_unanswered(self) -> None:
+        failure = self._failure or result_unknown("")
+        at = Moment(self._failed_s, REQUEST_ERROR_S)
+        signal, notice = failure.signal, self._notice
+        if notice is not None:
+            signal = replace(signal, disconnect_reason=notice.reason)
+            if notice.rang:
+                self._ring(between(self._not_ringing_s, self._failed_s), source="webhook")
+        rang = self._rang is not None
+        if self._ordered and signal.sip_code is None and failure.dialled is not Dialled.NO:
+            reading = Reading(HangupCause.ORDERED, "ordered")
+        elif failure.cause is not None:
+            reading = Reading(failure.cause, "not_sent")
+        elif not failure.over:
+            reading = Reading(HangupCause.UNKNOWN, "result_unknown")
+        else:
+            reading = self._read(signal, rang=rang)
+            if self._cut_short(reading):
+                reading = Reading(HangupCause.UNKNOWN, "cut_short")
+        evidence: dict[str, Fact] = {**reading.evidence, "rule": reading.rule, "source": "request" if failure.over else "poll"}
+        if self._rang is not None:
+            evidence["ring_s"] = round(max(0.0, at.at_s - self._rang.at.at_s), 3)
+            evidence["ring_error_s"] = round(self._rang.at.error_s + at.error_s, 3)
+            evidence["ring_source"] = self._rang.source
+        elif notice is None and failure.dialled is not Dialled.NO:
+            evidence["ring_unseen"] = "no look showed it ringing, and no webhook told"
+        self._end(at, reading.cause, signal, Dialled.YES if rang else failure.dialled, evidence)
+
+    def _end_answered(self, reason: str, *, source: str) -> None:
+        signal = Signal(disconnect_reason=reason)
+        rules = self._plan.trunk.rules
+        reading = hangup_cause(signal, answered=True, rang=True, ring_s=None, ring_timeout_s=None, rules=rules)
+        if self._room_deleted or (self._ordered and reason in TAKEN_AWAY):
+            reading = Reading(HangupCause.ORDERED, "ordered")
+        evidence: dict[str, Fact] = {**reading.evidence, "rule": reading.rule, "source": source}
+        if reading.cause is HangupCause.LEG_LOST:
+            told = f"the leave's reason, {reason}, says nothing certain" if reason else "no webhook told why the leg left"
+            evidence["unexplained"] = told
+        at = self._gone or Moment(self._clock.now_s(), REQUEST_ERROR_S)
+        if self._notice is not None:
+            at = _narrowed(at, self._notice.at)
+        self._end(at, reading.cause, signal, Dialled.YES, evidence)
+
+    def _end(self, at: Moment, cause: HangupCause, signal: Signal, dialled: Dialled, evidence: Mapping[str, Fact]) -> None:
+        self.stage, self.deadline_s = Stage.ENDED, None
+        self._tell(
+            Ended(
+                at=at,
+                cause=cause,
+                signal=signal,
+                dialled=dialled,
+                rang=self._answered or self._rang is not None,
+                ids=dict(self._ids),
+                evidence=evidence,
+            )
+        )
+
+
+def _narrowed(a: Moment, b: Moment) -> Moment:
+    """Where two bounds overlap; the first if they do not, as when two machines' clocks disagree."""
+    low_s, high_s = max(a.at_s - a.error_s, b.at_s - b.error_s), min(a.at_s + a.error_s, b.at_s + b.error_s)
+    return between(low_s, high_s) if low_s <= high_s else a

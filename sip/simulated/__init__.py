@@ -1,0 +1,15 @@
+"""A carrier whose callees follow scripts: for demos, load and tests. No phone rings.
+
+    steps.py     what a callee can do, and the Script that puts it in order
+    scripts.py   the catalogue: the documented test numbers and their scripts
+    callees.py   the test numbers by name, for tests and examples
+    mix.py       what any other number does: drawn from a realistic mix, always the same for one seed
+    audio.py     what a script sounds like, as 20 ms frames
+    signals.py   what a media server makes of a callee's answer
+    agents.py    simulated agents and how they behave
+    exchange.py  the rooms that exist and the dials that were received
+    room.py      one room with its agent and its leg
+    carrier.py   the port
+
+It must not know the real carriers (sip.livekit), nor anything of the orchestrator: end reasons appear here as plain strings.
+"""

@@ -1,0 +1,341 @@
+"""What a worker writes about a call: guarded, once, with its event, and recognised when its answer was lost."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from orchestrator.errors import BadInput, ForbiddenTransition
+from orchestrator.lifecycle import TRANSITIONS, State
+from orchestrator.outcomes import EndReason
+from orchestrator.store.records import CancelResult, DialForbidden, DialGranted, Gate, Outcome, WaitingFor
+from sip.leg import Dialled
+from tests.db.office import BUSY, HUNG_UP, NEVER_DIALLED, Office
+
+
+async def test_a_conversation_leaves_one_event_for_each_state(office: Office):
+    call = await office.active()
+    assert await office.queue.finish(call, HUNG_UP)
+    assert await office.states(call.call_id) == ["scheduled", "ready", "claimed", "dialing", "ringing", "active", "ended"]
+    view = await office.calls.show(call.call_id)
+    assert view.call.outcome == dataclasses.replace(HUNG_UP, pdd_ms=800, ring_error_ms=250)
+    assert [(a.number, a.end_reason) for a in view.attempts] == [(1, EndReason.USER_HUNG_UP_IN_CALL)]
+    assert [(d.attempt, d.number, d.spent, d.dialled) for d in view.dials] == [(1, 1, True, Dialled.YES)]
+    assert await office.held() == (0, 0)
+    assert (await office.drift()).total == 0
+
+
+@pytest.mark.parametrize("stage", ["claimed", "dialing", "ringing"])
+async def test_a_call_that_never_connected_frees_slot_and_channel_from_every_state(office: Office, stage: str):
+    call = await getattr(office, stage)()
+    assert await office.held() == (1, 1)
+    assert await office.queue.finish(call, BUSY)
+    assert await office.held() == (0, 0)
+    assert (await office.drift()).total == 0
+    view = await office.calls.show(call.call_id)
+    assert view.call.outcome.sip_code == 486
+    assert all(attempt.ended_at is not None for attempt in view.attempts)
+    assert all(dial.ended_at is not None for dial in view.dials)
+
+
+async def test_an_answer_without_ringing_is_recorded(office: Office):
+    call = await office.dialing()
+    assert await office.queue.record_answer(
+        call, ring_ms=None, ring_error_ms=None, ids={"sip_call_id": "a@b", "participant_sid": "PA_1"}, detail={"source": "request"}
+    )
+    assert await office.queue.finish(call, HUNG_UP)
+    outcome = (await office.calls.show(call.call_id)).call.outcome
+    assert (outcome.sip_call_id, outcome.participant_sid) == ("a@b", "PA_1")
+
+
+# -- epoch guards -----------------------------------------------------------------------------------------------------------
+
+
+OPERATIONS = {
+    "begin_dial": lambda q, c: q.begin_dial(c, room="room", caller_id=None),
+    "find_intent": lambda q, c: q.find_intent(c),
+    "record_ringing": lambda q, c: q.record_ringing(c, pdd_ms=1, detail={}),
+    "record_answer": lambda q, c: q.record_answer(c, ring_ms=1, ring_error_ms=1, ids={}, detail={}),
+    "record_order": lambda q, c: q.record_order(c, "ring_timeout", {}),
+    "record_note": lambda q, c: q.record_note(c, "note", {}),
+    "finish": lambda q, c: q.finish(c, BUSY),
+    "requeue": lambda q, c: q.requeue(c, delay_s=1, waiting_for=WaitingFor.AGENT, detail={}),
+}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("stage", ["claimed", "dialing", "ringing", "active"])
+async def test_a_wrong_epoch_changes_nothing(office: Office, operation: str, stage: str):
+    call = await getattr(office, stage)()
+    before = await office.calls.show(call.call_id)
+    for epoch in (call.epoch - 1, call.epoch + 1):
+        assert not await OPERATIONS[operation](office.queue, dataclasses.replace(call, epoch=epoch))
+    assert await office.calls.show(call.call_id) == before
+    assert await office.held() == (1, 1)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+async def test_the_holder_of_an_older_claim_changes_nothing(office: Office, operation: str):
+    old = await office.claimed()
+    assert await office.queue.requeue(old, delay_s=0, waiting_for=WaitingFor.AGENT, detail={})
+    (new,) = await (await office.another_worker()).claim_calls(1)
+    assert (new.call_id, new.epoch) == (old.call_id, old.epoch + 1)
+    before = await office.calls.show(new.call_id)
+    done = await OPERATIONS[operation](office.queue, old)
+    # What it put back itself is recognised as its own; nothing changes all the same.
+    assert bool(done) is (operation == "requeue")
+    assert await office.calls.show(new.call_id) == before
+    assert (await office.drift()).total == 0
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+async def test_nothing_changes_after_the_end(office: Office, operation: str):
+    call = await office.active()
+    assert await office.queue.finish(call, HUNG_UP)
+    before = await office.calls.show(call.call_id)
+    assert not await OPERATIONS[operation](office.queue, call)
+    assert await office.calls.show(call.call_id) == before
+
+
+# -- answers that were lost --------------------------------------------------------------------------------------------------
+
+
+async def test_a_repeated_ringing_is_recognised_and_written_once(office: Office):
+    call = await office.ringing()
+    assert await office.queue.record_ringing(call, pdd_ms=999, detail={})
+    assert (await office.states(call.call_id)).count("ringing") == 1
+
+
+async def test_a_repeated_answer_is_recognised_and_written_once(office: Office):
+    call = await office.active()
+    assert await office.queue.record_answer(call, ring_ms=9, ring_error_ms=9, ids={}, detail={})
+    assert (await office.states(call.call_id)).count("active") == 1
+
+
+async def test_a_repeated_order_is_recognised_and_written_once(office: Office):
+    call = await office.ringing()
+    for _ in range(2):
+        assert await office.queue.record_order(call, "ring_timeout", {"ring_s": 30.0})
+    events = (await office.calls.show(call.call_id)).events
+    assert [(e.kind, dict(e.detail)) for e in events if e.kind == "order"] == [("order", {"order": "ring_timeout", "ring_s": 30.0})]
+
+
+async def test_a_repeated_finish_is_recognised_and_frees_once(office: Office):
+    other = await office.active()
+    call = await office.active()
+    for _ in range(3):
+        assert await office.queue.finish(call, HUNG_UP)
+    assert await office.held() == (1, 1)
+    assert (await office.states(call.call_id)).count("ended") == 1
+    assert not await office.queue.finish(call, dataclasses.replace(HUNG_UP, reason=EndReason.AGENT_HUNG_UP))
+    assert (await office.calls.show(call.call_id)).call.end_reason is EndReason.USER_HUNG_UP_IN_CALL
+    assert await office.queue.finish(other, HUNG_UP)
+
+
+async def test_a_call_that_was_withdrawn_after_it_went_back_is_not_taken_for_our_end(office: Office):
+    call = await office.claimed()
+    assert await office.queue.requeue(call, delay_s=60, waiting_for=WaitingFor.AGENT, detail={})
+    assert await office.calls.request_cancel(call.call_id) is CancelResult.CANCELED
+    ours = Outcome(state=State.CANCELED, reason=EndReason.CANCELED_BY_REQUEST, dialled=Dialled.NO)
+    assert not await office.queue.finish(call, ours)
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 60.0])
+async def test_a_repeated_requeue_is_recognised_and_frees_once(office: Office, delay_s: float):
+    other = await office.active()
+    call = await office.claimed()
+    for _ in range(3):
+        assert await office.queue.requeue(call, delay_s=delay_s, waiting_for=WaitingFor.AGENT, detail={})
+    assert await office.held() == (1, 1)
+    assert (await office.drift()).total == 0
+    assert (await office.calls.show(call.call_id)).call.deferrals == 1
+    assert await office.queue.finish(other, HUNG_UP)
+
+
+async def test_an_intent_whose_answer_was_lost_is_found(office: Office):
+    call = await office.claimed()
+    assert await office.queue.find_intent(call) is None
+    granted = await office.begin(call)
+    found = await office.queue.find_intent(call)
+    assert isinstance(granted, DialGranted)
+    assert found is not None
+    assert (found.dial_id, found.attempt, found.dial_number) == (granted.dial_id, 1, 1)
+    assert await office.begin(call) is None, "one intent for each claim"
+
+
+async def test_a_look_for_an_intent_waits_for_a_commit_that_is_under_way(office: Office, database_url: str):
+    import asyncio
+
+    import asyncpg
+
+    call = await office.claimed()
+    other = await asyncpg.connect(database_url)
+    transaction = other.transaction()
+    await transaction.start()
+    await other.fetch("SELECT * FROM begin_dial($1, $2, 'room', NULL)", call.call_id, call.epoch)
+    look = asyncio.create_task(office.queue.find_intent(call))
+    await until_waiting_for_a_lock(office)
+    await transaction.commit()
+    assert await look is not None
+    await other.close()
+
+
+@pytest.mark.parametrize(
+    ("statement", "repeat"),
+    [
+        ("UPDATE calls SET state = 'ringing', ringing_at = now() WHERE id = $1", "record_ringing"),
+        ("UPDATE calls SET state = 'active', answered_at = now() WHERE id = $1", "record_answer"),
+    ],
+)
+async def test_a_repeat_that_waits_for_its_own_earlier_commit_is_recognised(
+    office: Office, database_url: str, statement: str, repeat: str
+):
+    import asyncio
+
+    import asyncpg
+
+    call = await office.dialing()
+    first = await asyncpg.connect(database_url)
+    transaction = first.transaction()
+    await transaction.start()
+    await first.execute(statement, call.call_id)
+    second = asyncio.create_task(OPERATIONS[repeat](office.queue, call))
+    await until_waiting_for_a_lock(office)
+    await transaction.commit()
+    assert await second
+    await first.close()
+
+
+async def until_waiting_for_a_lock(office: Office) -> None:
+    import asyncio
+
+    while not await office.sql("SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"):
+        await asyncio.sleep(0)
+
+
+# -- the last gate -----------------------------------------------------------------------------------------------------------
+
+
+async def test_the_last_gate_refuses_what_changed_since_the_claim(office: Office):
+    canceled, expired, paused, disabled = [await office.claimed() for _ in range(4)]
+    assert await office.calls.request_cancel(canceled.call_id) is CancelResult.REQUESTED
+    assert await office.begin(canceled) == DialForbidden(gate=Gate.CANCELED)
+
+    await office.sql("UPDATE calls SET run_at = now() - interval '2 s', expires_at = now() - interval '1 s' WHERE id = $1", expired.call_id)
+    assert await office.begin(expired) == DialForbidden(gate=Gate.EXPIRED)
+
+    await office.change_account("acme", paused=True)
+    assert await office.begin(paused) == DialForbidden(gate=Gate.ACCOUNT_PAUSED)
+    await office.change_account("acme", paused=False)
+
+    from orchestrator.store.policy import TrunkChange
+
+    await office.trunks.update("main", TrunkChange(enabled=False))
+    assert await office.begin(disabled) == DialForbidden(gate=Gate.TRUNK_DISABLED)
+
+    for call in (canceled, expired, paused, disabled):
+        view = await office.calls.show(call.call_id)
+        assert view.call.state is State.CLAIMED
+        assert (view.attempts, view.dials) == ((), ())
+
+
+async def test_dials_that_rang_nowhere_belong_to_one_attempt(office: Office):
+    call = await office.dialing()
+    assert await office.queue.requeue(call, delay_s=0, waiting_for=WaitingFor.TRUNK_CAPACITY, detail={"sip_code": 503})
+    assert await office.state(call.call_id) is State.SCHEDULED, "a call that dialled goes through staging again"
+    assert await office.queue.stage_due_calls(10) == 1
+    (again,) = await office.queue.claim_calls(1)
+    granted = await office.begin(again)
+    assert isinstance(granted, DialGranted)
+    assert (granted.attempt, granted.dial_number) == (1, 2)
+    assert await office.queue.finish(again, BUSY)
+    view = await office.calls.show(call.call_id)
+    assert view.call.deferrals == 1
+    assert [(d.attempt, d.number, d.epoch, d.spent) for d in view.dials] == [(1, 1, 1, False), (1, 2, 2, True)]
+    assert [a.number for a in view.attempts] == [1]
+
+
+async def test_dial_times_of_one_trunk_keep_its_pace(office: Office):
+    from orchestrator.store.policy import NewTrunk
+
+    await office.trunks.create(NewTrunk(name="slow", sip_trunk_id="ST_slow", max_channels=100, max_cps=20.0, dial_slack_ms=0))
+    await office.ready(10, trunk="slow")
+    calls = await office.queue.claim_calls(20)
+    assert len(calls) == 10
+    for call in calls:
+        assert isinstance(await office.begin(call), DialGranted)
+    rows = await office.sql("SELECT dial_at FROM dials ORDER BY dial_at")
+    times = [row["dial_at"].timestamp() for row in rows]
+    assert all(later - earlier >= 0.05 - 1e-6 for earlier, later in zip(times, times[1:], strict=False))
+
+
+# -- the lifecycle -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("before", State)
+async def test_the_database_allows_exactly_the_lifecycle(office: Office, before: State):
+    """Every pair of states, by force: the trigger and lifecycle.py are the same list."""
+    import asyncpg
+
+    (call_id,) = await office.enqueue()
+    await office.sql("ALTER TABLE calls DISABLE TRIGGER calls_transition")
+    await _force(office, call_id, before)
+    await office.sql("ALTER TABLE calls ENABLE TRIGGER calls_transition")
+    for after in State:
+        if after is before:
+            continue
+        connection = await office.database.connect()
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            await connection.execute(FORCED, call_id, after.value)
+            allowed = True
+        except asyncpg.CheckViolationError as error:
+            assert error.constraint_name == "calls_transition", error
+            allowed = False
+        await transaction.rollback()
+        await connection.close()
+        assert allowed is (after in TRANSITIONS[before]), f"{before.value} > {after.value}"
+
+
+FORCED = """
+UPDATE calls c
+   SET state = $2, epoch = 1, attempt = 1, worker_id = CASE WHEN waits THEN NULL ELSE (SELECT id FROM workers LIMIT 1) END,
+       trunk_id = CASE WHEN waits THEN NULL ELSE 1 END, claimed_at = CASE WHEN waits THEN NULL ELSE now() END,
+       dial_at = CASE WHEN waits THEN NULL ELSE now() END, dialed_at = now(), ringing_at = now(),
+       answered_at = CASE WHEN $2 IN ('active', 'ended') THEN now() END,
+       ended_at = CASE WHEN over THEN now() END, dialled = CASE WHEN over THEN 'yes' END,
+       end_reason = CASE WHEN $2 = 'canceled' THEN 'CANCELED_BY_REQUEST' WHEN over THEN 'USER_BUSY' END
+  FROM (SELECT $2 IN ('scheduled', 'ready') AS waits, $2 IN ('ended', 'not_connected', 'canceled') AS over) s
+ WHERE c.id = $1
+"""
+
+
+async def _force(office: Office, call_id: int, state: State) -> None:
+    await office.sql(FORCED.replace("$2", f"'{state.value}'"), call_id)
+
+
+async def test_an_end_that_the_lifecycle_does_not_allow_is_an_error(office: Office):
+    call = await office.claimed()
+    with pytest.raises(ForbiddenTransition, match="claimed to ended"):
+        await office.queue.finish(call, HUNG_UP)
+    active = await office.active()
+    with pytest.raises(ForbiddenTransition, match="active to not_connected"):
+        await office.queue.finish(active, NEVER_DIALLED)
+    assert await office.held() == (2, 2)
+
+
+async def test_texts_of_the_far_end_may_hold_anything(office: Office):
+    call = await office.dialing()
+    outcome = dataclasses.replace(BUSY, sip_reason="Busy\0Here", error_message="\0", evidence={"text": "a\0b", "ok": True, "s": 1.5})
+    assert await office.queue.finish(call, outcome)
+    stored = (await office.calls.show(call.call_id)).call.outcome
+    assert stored.sip_reason == "BusyHere"
+    assert stored.evidence == {"text": "ab", "ok": True, "s": 1.5}
+
+
+async def test_a_note_of_no_kind_is_refused(office: Office):
+    call = await office.claimed()
+    with pytest.raises(BadInput):
+        await office.queue.record_note(call, "Not a kind", {})
