@@ -59,6 +59,7 @@ class Running:
 
     settings: Settings
     database: Database
+    carrier: Carrier
 
 
 Companion = Callable[[Running], Awaitable[int]]
@@ -102,9 +103,7 @@ class Daemon:
                 applied = await migrate(database)
                 log.info("database_ready", migrations_applied=len(applied))
                 deployment_id = await WorkerStore(database=database).deployment_id()
-                carrier = build_carrier(
-                    self._settings, deployment_id=deployment_id, clock=self._clock, metrics=self._metrics
-                )
+                carrier = build_carrier(self._settings, deployment_id=deployment_id, clock=self._clock, metrics=self._metrics)
                 stack.push_async_callback(carrier.aclose)
                 await self._serve(database, url, carrier)
         return self._exit_code
@@ -197,7 +196,7 @@ class Daemon:
                     )
                 ]
                 claiming = [tasks.create_task(looper.run(), name=looper.name) for looper in taking]
-                background.extend(self._accompany(tasks, database, store, switchboard))
+                background.extend(self._accompany(tasks, database, carrier, store, switchboard))
                 log.info("worker_started", worker_name=settings.worker.name, carrier=settings.carrier.kind.value)
 
                 await self._stop.wait()
@@ -230,7 +229,7 @@ class Daemon:
             ready=[
                 draining_check(lambda: self._draining),
                 database_check(lambda: check_schema(database)),
-                carrier_check(carrier.list_rooms),
+                *([carrier_check(carrier.reach)] if isinstance(carrier, LiveKitCarrier) else []),
             ],
             on_webhook=carrier.webhooks.receive if isinstance(carrier, LiveKitCarrier) else None,
         )
@@ -256,11 +255,11 @@ class Daemon:
             second_signal.cancel()
 
     def _accompany(
-        self, tasks: asyncio.TaskGroup, database: Database, store: QueueStore, switchboard: Switchboard
+        self, tasks: asyncio.TaskGroup, database: Database, carrier: Carrier, store: QueueStore, switchboard: Switchboard
     ) -> list[asyncio.Task[None]]:
         """Start what runs beside the daemon and may end it."""
         if self._companion is not None:
-            running = Running(settings=self._settings, database=database)
+            running = Running(settings=self._settings, database=database, carrier=carrier)
             return [tasks.create_task(self._run_companion(self._companion, running), name="companion")]
         if self._until_idle:
             return [tasks.create_task(self._stop_when_idle(store, switchboard), name="until idle")]
@@ -288,6 +287,7 @@ class Daemon:
 
     async def _measure(self, store: QueueStore) -> None:
         self._metrics.occupancy(await store.occupancy())
+        self._metrics.calls_by_state(await store.live_calls_by_state())
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:

@@ -1,7 +1,7 @@
 """The demo: three accounts with different limits, one trunk, and calls to documented test numbers that each promise an end.
 
-A demo call passes when it ended with the reason that its number's script promises. Everything is queued through the same store as any
-other call; nothing here knows how calls are conducted or shown, and no demo is ever queued for a carrier that rings real phones.
+A demo call passes when it ended with the reason that its number's script promises. Demo calls are queued like all others;
+nothing here knows how calls are conducted or shown, and no demo is ever queued for a carrier that rings real phones.
 """
 
 from __future__ import annotations
@@ -133,7 +133,9 @@ def planned(size: int) -> Iterator[tuple[DemoAccount, Script]]:
 def check_possible(*, size: int, is_real: bool) -> None:
     """Raise BadInput if the carrier that would dial rings real phones, or the size is out of range."""
     if is_real:
-        raise BadInput("a demo dials test numbers, on the simulated carrier only: leave --demo out, or set carrier.kind to simulated")
+        raise BadInput(
+            "a demo dials test numbers, on the simulated carrier only: leave --demo out, or set carrier.kind to simulated"
+        )
     if not 1 <= size <= MAX_SIZE:
         raise BadInput(f"a demo has 1 to {MAX_SIZE} calls, not {size}")
 
@@ -171,7 +173,9 @@ class Demo:
         """All calls of this demo as they stand."""
         rows: list[CallRow] = []
         while True:
-            page = await self._calls.list_calls(CallFilter(batch=self.batch, limit=PAGE, before=rows[-1].call_id if rows else None))
+            page = await self._calls.list_calls(
+                CallFilter(batch=self.batch, limit=PAGE, before=rows[-1].call_id if rows else None)
+            )
             rows.extend(page)
             if len(page) < PAGE:
                 return rows
@@ -204,7 +208,12 @@ class Demo:
         known = {row.name for row in await self._accounts.list()}
         if account.name in known:
             change = AccountChange(
-                max_concurrent=account.max_concurrent, weight=account.weight, reserved=0, country="US", paused=False, trunk=TRUNK
+                max_concurrent=account.max_concurrent,
+                weight=account.weight,
+                reserved=0,
+                country="US",
+                paused=False,
+                trunk=TRUNK,
             )
             await self._accounts.update(account.name, change)
         else:

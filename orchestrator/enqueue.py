@@ -1,7 +1,7 @@
-"""The intake: every call that a person or program asks for passes here, whatever door it came through, and is queued or refused.
+"""The intake: every call that a person or program asks for passes here, whatever door it came by, and is queued or refused.
 
-Reads the number with its account's country, applies the account's policy and all limits of a call, and says in one sentence what is
-wrong with a request that it refuses. It never touches the network, and knows nothing of files, command lines or HTTP.
+Reads the number with its account's country, applies the account's policy and all limits of a call, and says in one sentence
+what is wrong with a request that it refuses. It never touches the network, and knows nothing of files, command lines or HTTP.
 """
 
 from __future__ import annotations
@@ -39,11 +39,15 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NUL_IN_JSON = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
-# Headers that a SIP user agent writes itself, with their compact forms (RFC 3261, 7.3.3 and 20); a second one would break the INVITE.
+# Headers that a SIP user agent writes itself, with their compact forms (RFC 3261, 7.3.3, 20); a second one breaks the INVITE.
 _OWN_HEADERS = frozenset(
-    "accept allow authorization call-id contact content-disposition content-encoding content-length content-type cseq date expires from"
-    " max-forwards min-se proxy-authorization proxy-require record-route reply-to require route session-expires supported timestamp to"
-    " user-agent via i m e l c f k t v x".split()
+    (
+        *("accept", "allow", "authorization", "call-id", "contact", "content-disposition", "content-encoding"),
+        *("content-length", "content-type", "cseq", "date", "expires", "from", "max-forwards", "min-se"),
+        *("proxy-authorization", "proxy-require", "record-route", "reply-to", "require", "route", "session-expires"),
+        *("supported", "timestamp", "to", "user-agent", "via"),
+        *("c", "e", "f", "i", "k", "l", "m", "t", "v", "x"),
+    )
 )
 
 
@@ -162,7 +166,9 @@ class Intake:
             account = await self._accounts.get(account_name)
             name = trunk_name or account.trunk
             if name is None:
-                return BadInput(f"account {account.name!r} has no trunk: `orchestrator accounts set {account.name} --trunk NAME`")
+                return BadInput(
+                    f"account {account.name!r} has no trunk: `orchestrator accounts set {account.name} --trunk NAME`"
+                )
             trunk = await self._trunks.get(name)
         except NotFound as error:
             return error
@@ -210,17 +216,19 @@ class Intake:
         )
 
     def _times(self, request: NewCallRequest, now: datetime) -> tuple[datetime | None, datetime | None]:
-        """`run_at` and `expires_at` as they were given: what is stored under an idempotency key must not depend on the clock."""
+        """`run_at` and `expires_at` as they were given, when they can be."""
         for name, moment in (("run_at", request.run_at), ("expires_at", request.expires_at)):
             if moment is not None and moment.tzinfo is None:
                 raise BadInput(f"{name} {moment.isoformat()} has no zone: write it like {moment.isoformat()}Z for UTC")
         if request.run_at is not None and request.run_at < now - timedelta(seconds=self._past_tolerance_s):
             raise BadInput(
-                f"run_at {_shown(request.run_at)} is past by more than {self._past_tolerance_s:g} s: name a time to come, or none for now"
+                f"run_at {_shown(request.run_at)} is past by more than {self._past_tolerance_s:g} s: leave it out to call now"
             )
         if request.expires_at is not None:
             if request.run_at is not None and request.expires_at <= request.run_at:
-                raise BadInput(f"expires_at {_shown(request.expires_at)} is not after run_at {_shown(request.run_at)}: it would never be dialled")
+                raise BadInput(
+                    f"expires_at {_shown(request.expires_at)} is not after run_at {_shown(request.run_at)}: give it longer"
+                )
             if request.expires_at <= now:
                 raise BadInput(f"expires_at {_shown(request.expires_at)} is past: it would never be dialled")
         return request.run_at, request.expires_at
@@ -229,7 +237,7 @@ class Intake:
 def metadata_text(value: object) -> str:
     """The JSON text of a call's metadata. Raises BadInput unless it is an object that Postgres can hold, 64 KiB at most."""
     if not isinstance(value, Mapping):
-        raise BadInput(f"metadata must be a JSON object like {{\"order\": 7}}, not {_kind(value)}")
+        raise BadInput(f'metadata must be a JSON object like {{"order": 7}}, not {_kind(value)}')
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     except ValueError as error:
@@ -240,7 +248,9 @@ def metadata_text(value: object) -> str:
         raise BadInput("metadata holds a NUL or half a character (a lone surrogate), which the database cannot store")
     size = len(text.encode())
     if size > MAX_METADATA_BYTES:
-        raise BadInput(f"metadata has {size:,} bytes as JSON, at most {MAX_METADATA_BYTES:,} are allowed: keep what is large elsewhere")
+        raise BadInput(
+            f"metadata has {size:,} bytes as JSON, at most {MAX_METADATA_BYTES:,} are allowed: keep what is large elsewhere"
+        )
     return text
 
 
@@ -250,13 +260,13 @@ def _kind(value: object) -> str:
 
 
 def _agent(asked: str | None, account: AccountRow) -> str:
-    name = asked or account.agent_name
-    if not name:
+    """The agent that was asked for; empty: the account's, which the store looks up."""
+    if not asked and not account.agent_name:
         raise BadInput(
-            f"no agent is named, and account {account.name!r} has none of its own: name one with --agent, or for all its calls by"
+            f"no agent is named, and account {account.name!r} has none of its own: name one, or give it one by"
             f" `orchestrator accounts set {account.name} --agent NAME`"
         )
-    return _label("agent name", name)
+    return _label("agent name", asked) if asked else ""
 
 
 def _caller_id(asked: str | None, routing: Routing) -> str | None:
@@ -265,7 +275,9 @@ def _caller_id(asked: str | None, routing: Routing) -> str | None:
     number = read_number(asked, routing.account.country)
     if number not in routing.caller_ids:
         allowed = ", ".join(sorted(routing.caller_ids)) or "it has none"
-        raise BadInput(f"caller id {number} belongs neither to account {routing.account.name!r} nor to its trunk (allowed: {allowed})")
+        raise BadInput(
+            f"caller id {number} belongs neither to account {routing.account.name!r} nor to its trunk (allowed: {allowed})"
+        )
     return number
 
 

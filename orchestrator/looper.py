@@ -14,7 +14,7 @@ from typing import Protocol
 
 import structlog
 
-from orchestrator.errors import Error
+from orchestrator.errors import DatabaseError, Error
 from sip.errors import Error as SipError
 
 log = structlog.get_logger(__name__)
@@ -31,6 +31,10 @@ class LoopWatch(Protocol):
 
     def loop_failed(self, name: str) -> None:
         """A step of the loop `name` has just failed."""
+        ...
+
+    def database_error(self) -> None:
+        """The database could not be used."""
         ...
 
 
@@ -68,6 +72,8 @@ class Looper:
                 failures += 1
                 log.warning("loop_step_failed", loop=self.name, failures=failures, error=str(error), kind=type(error).__name__)
                 self._watch.loop_failed(self.name)
+                if isinstance(error, DatabaseError):
+                    self._watch.database_error()
             except Exception:  # noqa: BLE001  a defect in one step must not end the daemon with live calls in it
                 failures += 1
                 log.exception("loop_step_raised", loop=self.name, failures=failures)
@@ -78,7 +84,9 @@ class Looper:
                 self._watch.loop_succeeded(self.name)
             if failures:
                 self._woken.clear()  # a failing step is not hurried by whoever wakes it
-            await self._sleep_until_woken(min(MAX_PAUSE_S, self._interval_s * 2 ** min(failures, 8)) if failures else self._interval_s)
+            await self._sleep_until_woken(
+                min(MAX_PAUSE_S, self._interval_s * 2 ** min(failures, 8)) if failures else self._interval_s
+            )
 
     async def _sleep_until_woken(self, longest_s: float) -> None:
         if self._stopping:

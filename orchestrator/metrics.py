@@ -101,9 +101,9 @@ class Metrics:
     # -- calls
 
     def calls_by_state(self, counts: Mapping[State, int]) -> None:
-        """So many calls are in each state, over all workers; states that are missing have none."""
+        """So many calls hold a slot in each state, over all workers; states that are missing have none."""
         for state in State:
-            if not state.is_terminal:
+            if state.holds_a_slot:
                 self._calls.labels(state.value).set(counts.get(state, 0))
 
     def live_calls(self, count: int) -> None:

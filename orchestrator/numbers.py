@@ -170,8 +170,8 @@ def check_destination(
     if parsed.country_code in _BY_CODE:
         return  # a number of no country, allowed by name
     allowed = frozenset(allowed_countries) or frozenset({country})
-    region = _region(parsed, country)
-    if region not in allowed:
+    region = _region(parsed)
+    if region not in allowed and not _is_shared_with(parsed, allowed):
         may_call = ", ".join(sorted(allowed))
         raise DestinationForbidden(f"{number} is in {region} and the account may call {may_call} only: allow it {region} too")
 
@@ -207,7 +207,7 @@ def _special(parsed: PhoneNumber, number: str, country: str) -> Special | None:
     )
 
 
-def _region(parsed: PhoneNumber, country: str) -> str:
+def _region(parsed: PhoneNumber) -> str:
     """The country of a number (ISO 3166-1 alpha-2)."""
     region = phonenumbers.region_code_for_number(parsed)
     if region is None:
@@ -216,11 +216,13 @@ def _region(parsed: PhoneNumber, country: str) -> str:
         region = phonenumbers.region_code_for_number(sibling)
     if region is None:
         raise InvalidNumber(f"{_national(parsed)[:3]} is no area code of +{parsed.country_code}: check it for a typo")
-    if phonenumbers.number_type(parsed) == PhoneNumberType.TOLL_FREE and phonenumbers.is_valid_number_for_region(
-        parsed, country
-    ):
-        return country  # freephone numbers of +1 belong to all its countries
     return region
+
+
+def _is_shared_with(parsed: PhoneNumber, countries: Collection[str]) -> bool:
+    """Whether it belongs to one of these countries too: freephone numbers of +1, and islands without numbers of their own."""
+    sharing = phonenumbers.region_codes_for_country_code(parsed.country_code or 0)
+    return any(country in countries and phonenumbers.is_valid_number_for_region(parsed, country) for country in sharing)
 
 
 def _national(parsed: PhoneNumber) -> str:

@@ -112,7 +112,7 @@ def _delays(first_s: float, longest_s: float, description: str) -> Any:
 class Section(BaseModel):
     """What all sections have in common: frozen, nothing unknown, no value in an error's text."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     @field_validator("*", mode="before")
     @classmethod

@@ -10,6 +10,11 @@ import asyncio
 import time
 
 
+def boot_time_s() -> float:
+    """Real seconds since the machine started, counting those for which it was suspended, where the kernel tells."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
 class Clock:
     """Monotonic seconds that count the time for which the machine was suspended.
 
@@ -22,11 +27,10 @@ class Clock:
         if not scale > 0:
             raise ValueError(f"scale must be above 0, not {scale}")
         self.scale = scale
-        self._source = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
     def now_s(self) -> float:
         """Seconds since some fixed point in the past."""
-        return time.clock_gettime(self._source) * self.scale
+        return boot_time_s() * self.scale
 
     def real_s(self, duration_s: float) -> float:
         """How long `duration_s` of this clock takes in real seconds."""

@@ -1,4 +1,4 @@
-"""An agent without any model: it answers for the caller's side of a call, plays a recording, listens, and can end the call.
+"""An agent without any model: it plays a recording to the callee, listens, and can end the call.
 
     LIVEKIT_URL=ws://... LIVEKIT_API_KEY=... LIVEKIT_API_SECRET=... python agent.py start
 
@@ -6,95 +6,102 @@ It registers under AGENT_NAME (default `example-agent`), the name by which calls
 WAV file of 8000 samples of 16 bits a second, one channel; default hello.wav beside this file) once the callee has answered.
 What it does then comes from the metadata that the call was queued with, for example {"end_after_s": 3, "reason": "done"}:
 
-    end_after_s     end the call this long after the answer, on purpose, with our end signal and `reason`
-    leave_after_s   leave the room this long after joining it, without a word      } for trying out what becomes of a
-    crash_after_s   raise an error this long after joining                         } call whose agent vanishes
+    end_after_s     this long after the answer, end the call on purpose, with our end signal and `reason`
+    leave_after_s   this long after joining, leave the room without a word    } for trying out what becomes
+    crash_after_s   this long after joining, raise an error                   } of a call whose agent vanishes
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import wave
 from pathlib import Path
+from typing import Any
 
 from livekit import rtc
 from livekit.agents import AgentServer, JobContext, cli
 
 from sip.livekit.endsignal import end_call
 
-log = logging.getLogger("example-agent")
+AGENT_NAME = os.environ.get("AGENT_NAME", "example-agent")
+AUDIO = Path(os.environ.get("AGENT_AUDIO", Path(__file__).with_name("hello.wav")))
+MOST_CALLS = int(os.environ.get("AGENT_MOST_CALLS", "50"))
+RATE_HZ = 8000
+
+
+def load(server: AgentServer) -> float:
+    """How busy we are, from 0 to 1; LiveKit gives no more calls to a worker above 0.7.
+
+    The library's own measure is the whole machine's CPU. A call that finds no free worker gets no agent: LiveKit does not wait.
+    """
+    return min(1.0, len(server.active_jobs) / MOST_CALLS)
+
 
 server = AgentServer(
     host=os.environ.get("AGENT_HOST", "127.0.0.1"),
-    port=int(os.environ.get("AGENT_PORT", "8081")),
+    port=int(os.environ.get("AGENT_PORT", "8081")),  # for health checks
     num_idle_processes=int(os.environ.get("AGENT_IDLE_PROCESSES", "2")),
-    load_threshold=float(os.environ.get("AGENT_LOAD_THRESHOLD", "0.7")),
+    load_fnc=load,
 )
 
 
-@server.rtc_session(agent_name=os.environ.get("AGENT_NAME", "example-agent"))
+@server.rtc_session(agent_name=AGENT_NAME)
 async def conduct(ctx: JobContext) -> None:
-    """One call. The room is already there; the callee is dialled once we are in it."""
-    wishes = json.loads(ctx.job.metadata or "{}").get("metadata", {})
+    """One call. We are asked to join its room before anybody is dialled."""
     await ctx.connect()
+    closed = asyncio.Event()
+    ctx.room.on("disconnected", lambda *_: closed.set())
+    holding = asyncio.create_task(hold_call(ctx.room, json.loads(ctx.job.metadata or "{}").get("metadata", {})))
+    await asyncio.wait([holding, asyncio.create_task(closed.wait())], return_when=asyncio.FIRST_COMPLETED)
+    if holding.done():
+        holding.result()  # raises what it raised
+
+
+async def hold_call(room: rtc.Room, wishes: dict[str, Any]) -> None:
+    """Do as the call's metadata say, until somebody ends the call."""
     if "crash_after_s" in wishes:
         await asyncio.sleep(wishes["crash_after_s"])
         raise RuntimeError("asked to crash")
     if "leave_after_s" in wishes:
         await asyncio.sleep(wishes["leave_after_s"])
-        await ctx.room.disconnect()
+        await room.disconnect()
         return
 
-    voice = await publish_voice(ctx.room)
-    await callee_has_answered(ctx.room)
-    log.info("answered", extra={"room": ctx.room.name})
-    playing = asyncio.create_task(play(voice, Path(os.environ.get("AGENT_AUDIO", Path(__file__).with_name("hello.wav")))))
+    # The track is there before the answer, so that not even the first syllable is lost.
+    voice = rtc.AudioSource(RATE_HZ, num_channels=1)
+    track = rtc.LocalAudioTrack.create_audio_track("voice", voice)
+    await room.local_participant.publish_track(track, rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE))
+    await callee_has_answered(room)
+    speaking = asyncio.create_task(speak(voice))
     if "end_after_s" in wishes:
         await asyncio.sleep(wishes["end_after_s"])
-        await end_call(ctx.room, wishes.get("reason", "done"))
+        await end_call(room, wishes.get("reason", "done"))
     else:
-        await room_is_closed(ctx.room)
-    playing.cancel()
-
-
-async def publish_voice(room: rtc.Room) -> rtc.AudioSource:
-    """Publish a track before the answer, so that the first word is not lost."""
-    source = rtc.AudioSource(sample_rate=8000, num_channels=1)
-    track = rtc.LocalAudioTrack.create_audio_track("voice", source)
-    await room.local_participant.publish_track(track, rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE))
-    return source
+        await speaking
+        await asyncio.Event().wait()  # a real agent listens now, and answers
 
 
 async def callee_has_answered(room: rtc.Room) -> None:
-    """Wait for `sip.callStatus` to be `active`: nothing that is said before reaches the callee."""
+    """Wait until the callee's `sip.callStatus` is `active`: nothing that is said before reaches the callee."""
     answered = asyncio.Event()
 
     def look(*_: object) -> None:
         if any(participant.attributes.get("sip.callStatus") == "active" for participant in room.remote_participants.values()):
             answered.set()
 
-    for event in ("participant_connected", "participant_attributes_changed"):
-        room.on(event, look)
+    room.on("participant_connected", look)
+    room.on("participant_attributes_changed", look)
     look()
     await answered.wait()
 
 
-async def play(source: rtc.AudioSource, recording: Path) -> None:
-    """Play a recording of 8000 samples a second, one channel."""
-    with wave.open(str(recording), "rb") as audio:
-        while samples := audio.readframes(160):  # 20 ms
-            await source.capture_frame(rtc.AudioFrame(samples, 8000, 1, len(samples) // 2))
-
-
-async def room_is_closed(room: rtc.Room) -> None:
-    """Listen until the call is over. A real agent would subscribe to the callee's track and understand it."""
-    closed = asyncio.Event()
-    room.on("disconnected", lambda *_: closed.set())
-    if room.isconnected():
-        await closed.wait()
+async def speak(voice: rtc.AudioSource) -> None:
+    """Play the recording."""
+    with wave.open(str(AUDIO), "rb") as recording:
+        while samples := recording.readframes(RATE_HZ // 50):
+            await voice.capture_frame(rtc.AudioFrame(samples, RATE_HZ, 1, len(samples) // 2))
 
 
 if __name__ == "__main__":

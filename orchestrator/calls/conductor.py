@@ -11,6 +11,7 @@ It must not know: SQL, LiveKit, other calls.
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 
 import structlog
@@ -30,7 +31,7 @@ from orchestrator.store.records import ClaimedCall, Outcome, WaitingFor
 from sip.causes import HangupCause, TrunkRules, proves_nothing_rang
 from sip.clock import Clock
 from sip.errors import BadPlan, CarrierUnavailable, RoomRefused
-from sip.leg import Carrier, Dialled, Ended, Room
+from sip.leg import Carrier, Dialled, Ended, Room, RoomName
 
 UNSPENT = {
     HangupCause.MEDIA_SERVER_UNAVAILABLE: WaitingFor.MEDIA_SERVER,
@@ -74,21 +75,25 @@ class Conductor:
         store: QueueStore,
         clock: Clock,
         times: ConductorTimes,
+        leftovers: set[RoomName],
         metrics: Metrics,
     ) -> None:
+        """`leftovers`: where rooms are named that could not be closed; somebody else tries again."""
         self.call = call
         self._carrier = carrier
         self._store = store
         self._clock = clock
         self._times = times
+        self._leftovers = leftovers
         self._metrics = metrics
         self._log = structlog.get_logger(__name__).bind(call_id=call.call_id, account=call.account, epoch=call.epoch)
         self._room_name = carrier.room_name(call_id=str(call.call_id), epoch=call.epoch)
         self._room_open = False
         self._inbox = Inbox(clock=clock)
         self._agents = Agents()
-        self._pen = Pen(pause_real_s=times.write_pause_real_s, log=self._log)
+        self._pen = Pen(pause_real_s=times.write_pause_real_s, metrics=metrics, log=self._log)
         self._story: Story | None = None
+        self._claimed_at_s = time.monotonic()
 
     def order(self, order: Order | Release) -> None:
         """Cancel, release or shut down, at any stage. Repeating it is harmless."""
@@ -124,9 +129,7 @@ class Conductor:
             await self._finish(_undialled(end))
 
     async def _open_room(self) -> Room:
-        plan = room_plan(
-            self.call, name=self._room_name, post_dial_allowance_s=self._times.preparation.post_dial_allowance_s
-        )
+        plan = room_plan(self.call, name=self._room_name, post_dial_allowance_s=self._times.preparation.post_dial_allowance_s)
         try:
             room = await self._carrier.open_room(plan)
         except (CarrierUnavailable, RoomRefused) as error:
@@ -154,7 +157,7 @@ class Conductor:
         except BadPlan as error:
             self._story = None
             raise EndUndialled(EndReason.SIP_FAILED_TRUNK_CONFIG, str(error)) from error
-        self._metrics.dialled(after_s=self.call.enqueued_to_claim_s)
+        self._metrics.dialled(after_s=self.call.enqueued_to_claim_s + time.monotonic() - self._claimed_at_s)
         conversation = Conversation(
             call=self.call,
             leg=leg,
@@ -235,7 +238,8 @@ class Conductor:
             await self._carrier.close_room(self._room_name)
             self._room_open = False
         except CarrierUnavailable as error:
-            # The dial's own ring, duration and media limits end an orphan; the sweep looks for it too (I6).
+            # The dial's own ring, duration and media limits end an orphan; it is tried again at every sweep (I6).
+            self._leftovers.add(self._room_name)
             self._metrics.carrier_error("close_room")
             self._log.warning("room_not_closed", room=self._room_name, error=str(error))
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from orchestrator.errors import DatabaseUnavailable
+from orchestrator.metrics import Metrics
 
 Write = Callable[[], Awaitable[bool]]
 """One operation of the store; False says that the claim is not ours any more."""
@@ -25,9 +26,10 @@ class Pen:
     ClaimLost as soon as a write finds the claim gone.
     """
 
-    def __init__(self, *, pause_real_s: float, log: structlog.stdlib.BoundLogger) -> None:
+    def __init__(self, *, pause_real_s: float, metrics: Metrics, log: structlog.stdlib.BoundLogger) -> None:
         """`pause_real_s`: between two tries while the database is away."""
         self._pause_real_s = pause_real_s
+        self._metrics = metrics
         self._log = log
         self._unwritten: deque[Write] = deque()
 
@@ -46,7 +48,7 @@ class Pen:
         try:
             await self._write_all()
         except DatabaseUnavailable as error:
-            self._log.warning("write_postponed", waiting=len(self._unwritten), error=str(error))
+            self._postponed(error)
 
     async def write_until_done(self, operation: Write) -> None:
         """Write it after all that waits, for as long as that takes: the end of a call is not to be lost."""
@@ -55,8 +57,12 @@ class Pen:
             try:
                 return await self._write_all()
             except DatabaseUnavailable as error:
-                self._log.warning("write_postponed", waiting=len(self._unwritten), error=str(error))
+                self._postponed(error)
                 await asyncio.sleep(self._pause_real_s)
+
+    def _postponed(self, error: DatabaseUnavailable) -> None:
+        self._metrics.database_error()
+        self._log.warning("write_postponed", waiting=len(self._unwritten), error=str(error))
 
     async def _write_all(self) -> None:
         while self._unwritten:

@@ -22,7 +22,7 @@ from orchestrator.numbers import check_destination
 from orchestrator.outcomes import EndReason
 from orchestrator.store.queue import QueueStore
 from orchestrator.store.records import EXPIRY_REASONS, ClaimedCall, DialForbidden, DialGranted, Gate, WaitingFor
-from sip.clock import Clock
+from sip.clock import Clock, boot_time_s
 from sip.leg import AgentJoined, AgentLeft, DialPlan, Room, RoomClosed
 
 
@@ -108,10 +108,9 @@ class Preparation:
         """
         await self._wait_for_agent()
         caller_id = caller_id_of(self._call)
-        asked_at_s = self._real_now_s()
         granted = await self._pass_the_gate(caller_id)
         await self._wait_for_dial_time(self._clock.now_s() + granted.dial_in_s * self._clock.scale)
-        late_s = self._real_now_s() - (asked_at_s + granted.dial_in_s)
+        late_s = boot_time_s() - (granted.asked_at_boot_s + granted.dial_in_s)
         if late_s > self._times.intent_max_age_real_s:
             # Whoever waits for this call may have decided by now that we are dead. Nothing was sent, and nothing will be.
             self._log.warning("dial_too_late", late_s=round(late_s, 3))
@@ -180,6 +179,3 @@ class Preparation:
                 raise GoBack(WaitingFor.SLOT, "the trunk is disabled", delay_s=self._times.gate_delay_s)
             case _:
                 assert_never(gate)
-
-    def _real_now_s(self) -> float:
-        return self._clock.real_s(self._clock.now_s())

@@ -4,7 +4,7 @@ A worker is dead when its heartbeat is older than the lease, by the database's c
 queue. Those that may have rung are never dialled again: their rooms are looked at, a leg that is alive is left to talk, and what is
 gone is fenced (its room deleted) and ended as WORKER_LOST, or LEG_LOST once it had been answered (DESIGN.md, Postgres and The fence).
 
-It also finds calls that the database counts as this worker's and that no conductor here holds, since a claim's answer was lost.
+It also closes rooms that could not be closed when their calls ended, and finds calls that the database counts as this worker's and that no conductor here holds, since a claim's answer was lost.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ class Recovery:
         await self.looper.run()
 
     async def _recover(self) -> None:
+        await self._close_leftovers()
         stranded = await self._store.stranded_calls(lease_s=self._lease_s)
         unheld = [call for call in stranded if not self._switchboard.holds(call.call_id, call.epoch)]
         # Seen so by two looks in a row: a claim of this worker may have been committed and not have reached its conductor yet.
@@ -73,6 +74,12 @@ class Recovery:
             for call in dialled:
                 name = self._carrier.room_name(call_id=str(call.call_id), epoch=call.epoch)
                 await self._recover_dialled(call, rooms.get(name))
+
+    async def _close_leftovers(self) -> None:
+        for name in tuple(self._switchboard.leftovers):
+            await self._carrier.close_room(name)
+            self._switchboard.leftovers.discard(name)
+            log.info("room_closed_late", room=name)
 
     async def _recover_dialled(self, call: StrandedCall, room: LiveRoom | None) -> None:
         if room is not None and room.has_leg:

@@ -20,7 +20,7 @@ from orchestrator.metrics import Metrics
 from orchestrator.store.queue import QueueStore
 from orchestrator.store.records import ClaimedCall
 from sip.clock import Clock
-from sip.leg import Carrier
+from sip.leg import Carrier, RoomName
 
 log = structlog.get_logger(__name__)
 
@@ -47,6 +47,8 @@ class Switchboard:
         self._times = times
         self._on_free = on_free
         self._metrics = metrics
+        self.leftovers: set[RoomName] = set()
+        """Rooms of calls that have ended, which the carrier could not close yet."""
         self._conductors: dict[CallId, Conductor] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._open = True
@@ -77,6 +79,7 @@ class Switchboard:
                 store=self._store,
                 clock=self._clock,
                 times=self._times,
+                leftovers=self.leftovers,
                 metrics=self._metrics,
             )
             # A call that comes back while its last conductor is still putting things away has a new epoch, and the newer one counts.

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from orchestrator.cli.desk import Desk, Stores, with_desk
-from orchestrator.cli.documents import document
+from orchestrator.cli.documents import fields_of
 from orchestrator.cli.words import shown_list
 from orchestrator.errors import BadInput
 from orchestrator.numbers import read_country, read_number, read_specials
@@ -32,7 +32,8 @@ def policy_options(command: F) -> F:
         click.option("--reserved", type=int, help="Slots of --max-concurrent that the queue leaves free."),
         click.option("--ring-timeout", "ring_timeout_s", type=float, metavar="S", help="How long a phone may ring, 5 to 60 s."),
         click.option("--max-duration", "max_duration_s", type=float, metavar="S", help="Longest conversation."),
-        click.option("--caller-id", "caller_ids", multiple=True, metavar="NUMBER", help=f"May be shown to callees; repeatable. '{CLEAR}': none."),
+        click.option("--caller-id", "caller_ids", multiple=True, metavar="NUMBER",
+                     help=f"May be shown to callees; repeatable. '{CLEAR}': none."),
         click.option("--allow-country", "allowed_countries", multiple=True, metavar="CC",
                      help=f"May be called; repeatable. Without any, the account's own only ('{CLEAR}' goes back to that)."),
         click.option("--allow-special", "allowed_specials", multiple=True, metavar="KIND",
@@ -77,7 +78,9 @@ def list_accounts(desk: Desk) -> None:
 
 @accounts.command("add")
 @click.argument("name")
-@click.option("--country", required=True, metavar="CC", help="Where it is (ISO 3166-1, like US): reads numbers written nationally.")
+@click.option(
+    "--country", required=True, metavar="CC", help="Where it is, like US: numbers may be written as they are dialled there."
+)
 @click.option("--max-concurrent", type=int, required=True, metavar="N", help="Most calls at once, above 0.")
 @policy_options
 @with_desk
@@ -94,8 +97,10 @@ def add_account(desk: Desk, name: str, country: str, max_concurrent: int, **opti
 
 @accounts.command("set")
 @click.argument("name")
-@click.option("--country", metavar="CC", help="Where it is (ISO 3166-1, like US).")
-@click.option("--max-concurrent", type=int, metavar="N", help="Most calls at once, above 0. A lower limit takes effect as calls end.")
+@click.option("--country", metavar="CC", help="Where it is, like US.")
+@click.option(
+    "--max-concurrent", type=int, metavar="N", help="Most calls at once, above 0. A lower limit takes effect as calls end."
+)
 @click.option("--paused/--no-paused", default=None, help="Claim none of its calls; live ones go on.")
 @policy_options
 @with_desk
@@ -131,13 +136,15 @@ def show_account(desk: Desk, name: str) -> None:
 def _read(options: dict[str, Any], *, country: str) -> dict[str, Any]:
     """The options that were given, read: numbers as E.164, names of countries and kinds as they are stored."""
     given = {name: value for name, value in options.items() if value is not None and value != ()}
-    for name, read in (
-        ("caller_ids", lambda values: tuple(read_number(value, country) for value in values)),
-        ("allowed_countries", lambda values: tuple(read_country(value) for value in values)),
-        ("allowed_specials", lambda values: tuple(sorted(read_specials(values)))),
-    ):
+    for name in ("caller_ids", "allowed_countries", "allowed_specials"):
         if name in given:
-            given[name] = read(unless_clear(given[name]))
+            given[name] = unless_clear(given[name])
+    if "caller_ids" in given:
+        given["caller_ids"] = tuple(read_number(value, country) for value in given["caller_ids"])
+    if "allowed_countries" in given:
+        given["allowed_countries"] = tuple(read_country(value) for value in given["allowed_countries"])
+    if "allowed_specials" in given:
+        given["allowed_specials"] = tuple(sorted(read_specials(given["allowed_specials"])))
     return given
 
 
@@ -149,12 +156,8 @@ def unless_clear(values: Sequence[str]) -> Sequence[str]:
 
 
 def _print(desk: Desk, row: AccountRow) -> None:
-    if desk.as_json:
-        return
-    fields = document(row)
-    assert isinstance(fields, dict)  # noqa: S101  a dataclass is an object
     shown = {
-        **fields,
+        **fields_of(row),
         "allowed_countries": shown_list(row.allowed_countries, none=f"{row.country} (its own)"),
         "allowed_specials": shown_list(row.allowed_specials),
         "caller_ids": shown_list(row.caller_ids, none="- (its trunk's)"),

@@ -1,7 +1,7 @@
 """A file of calls, CSV or JSON Lines, read line by line in bounded memory.
 
-Yields each line's values under known column names, or what is wrong with the line; a bad line never hides a good one. What the values
-mean is orchestrator.cli.callrow's.
+Yields each line's values under known column names, or what is wrong with the line; a bad line never hides a good one. What the
+values mean is orchestrator.cli.callrow's.
 """
 
 from __future__ import annotations
@@ -28,7 +28,18 @@ PREFIXES = ("metadata.", "header.")
 """Of columns that each give one member: `metadata.name`, `header.X-Campaign`."""
 
 _OTHER_NAMES = {
-    "to": ("phone", "phone_number", "number", "phonenumber", "telephone", "tel", "mobile", "callee", "to_number", "destination"),
+    "to": (
+        "phone",
+        "phone_number",
+        "number",
+        "phonenumber",
+        "telephone",
+        "tel",
+        "mobile",
+        "callee",
+        "to_number",
+        "destination",
+    ),
     "caller_id": ("from", "from_number", "callerid", "cli"),
     "agent": ("agent_name",),
     "run_at": ("scheduled_at", "schedule", "start_at", "at"),
@@ -91,14 +102,26 @@ class CallFile:
             case other:
                 raise BadInput(f"{self._path}: the name must end in .csv or .jsonl, not {other or 'nothing'}")
         empty = True
-        for row in rows:
+        try:
+            for row in rows:
+                empty = False
+                yield row
+        except _LineTooLongError as error:
             empty = False
-            yield row
+            yield BadLine(error.line, f"is longer than {MAX_LINE_BYTES:,} bytes: nothing behind it was read")
         if empty:
             raise BadInput(f"{self._path}: there are no calls in it")
 
     def _count(self, size_bytes: int) -> None:
         self.read_bytes += size_bytes
+
+
+class _LineTooLongError(Exception):
+    """No line of a file of calls can be so long."""
+
+    def __init__(self, line: int) -> None:
+        super().__init__(line)
+        self.line = line
 
 
 class _Lines:
@@ -115,7 +138,7 @@ class _Lines:
             self._on_read(len(raw))
             self.number += 1
             if len(raw) == MAX_LINE_BYTES and not raw.endswith(b"\n"):
-                raise BadInput(f"line {self.number} is longer than {MAX_LINE_BYTES:,} bytes: this is no file of calls")
+                raise _LineTooLongError(self.number)
             if self.number == 1:
                 raw = raw.removeprefix(b"\xef\xbb\xbf")
             yield raw.decode("utf-8", errors="surrogateescape")

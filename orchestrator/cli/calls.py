@@ -40,7 +40,12 @@ def calls() -> None:
 @click.option("--account", metavar="NAME", help="Of this account only.")
 @click.option("--batch", metavar="NAME", help="Of this batch only.")
 @click.option("--state", "states", type=click.Choice(tuple(STATES)), multiple=True, help="In this state only; repeatable.")
-@click.option("--end-reason", type=click.Choice([reason.value for reason in EndReason]), metavar="REASON", help="With this end reason only.")
+@click.option(
+    "--end-reason",
+    type=click.Choice([reason.value for reason in EndReason]),
+    metavar="REASON",
+    help="With this end reason only.",
+)
 @click.option("--before", type=int, metavar="ID", help="Older than this call: the last id of one page gives the next.")
 @click.option("--limit", type=click.IntRange(1, MOST_LISTED_AT_ONCE), default=50, show_default=True)
 @click.option("--numbers", is_flag=True, help="Show phone numbers in full.")

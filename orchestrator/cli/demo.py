@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from rich.console import Console, Group, RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from orchestrator.app import Running
-from orchestrator.cli.desk import stores_of
+from orchestrator.cli.desk import plain_table, stores_of
 from orchestrator.cli.documents import text_of
 from orchestrator.cli.exits import Exit
-from orchestrator.cli.watch import RESERVED_LINES, Look, calls_table, counts_line, screen, since
+from orchestrator.cli.watch import RESERVED_LINES, STYLES, counts_line, screen, since
 from orchestrator.cli.words import clean, plural
 from orchestrator.demo import ACCOUNTS, Demo, Verdict, verdict, verdicts
 from orchestrator.errors import DatabaseUnavailable
@@ -28,6 +29,9 @@ from orchestrator.store.views import CallRow
 
 BANNER = "simulated carrier: no phone will ring"
 INTERVAL_S = 0.25
+LATEST = 5
+"""Calls that ended last, shown below the live ones."""
+COLUMN_WIDTHS = (4, 12, 12, 28, 8, 4)
 
 
 class DemoView:
@@ -117,19 +121,36 @@ class DemoView:
             return []
 
     def _picture(self, rows: Sequence[CallRow]) -> RenderableType:
-        now = datetime.now(UTC)
         holding = sorted((row for row in rows if row.state in HOLDING), key=lambda row: (since(row), row.call_id))
-        look = Look(at=now, live=tuple(holding), changed=())
+        latest = sorted((row for row in rows if row.ended_at), key=since)[-LATEST:]
         busy = Counter(row.account for row in holding)
         slots = "   ".join(f"{account.name} {busy[account.name]}/{account.max_concurrent}" for account in ACCOUNTS)
         ended = Counter(row.end_reason for row in rows if row.end_reason)
         return Group(
             Text(BANNER, style="bold green"),
-            calls_table(look, numbers_in_full=True, rows=max(3, self._paper.height - RESERVED_LINES)),
+            self._table(holding),
             Text(f"slots in use: {slots}", style="dim"),
-            Text(f"{ended.total()} of {self._size} ended"),
-            Text(counts_line(ended)),
+            Text(""),
+            *(Text(verdict_line(verdict(row)), overflow="ellipsis", no_wrap=True) for row in latest),
+            Text(""),
+            Text(f"of {self._size} demo calls {counts_line(ended)}"),
         )
+
+    def _table(self, holding: Sequence[CallRow]) -> Table:
+        now = datetime.now(UTC)
+        table = plain_table(("call", "account", "to", "callee", "state", "for"), right=frozenset({"call", "for"}))
+        for column, width in zip(table.columns, COLUMN_WIDTHS, strict=True):
+            column.min_width = width  # so that the table does not breathe with its longest cell
+        for row in holding[: max(3, self._paper.height - RESERVED_LINES - LATEST)]:
+            table.add_row(
+                str(row.call_id),
+                clean(row.account),
+                row.to,
+                verdict(row).script,
+                Text(row.state.value, style=STYLES.get(row.state, "")),
+                f"{max(0.0, (now - since(row)).total_seconds()):.0f} s",
+            )
+        return table
 
     def _say(self, text: str) -> None:
         if not self._as_json:
@@ -159,7 +180,7 @@ def summary(judged: Sequence[Verdict]) -> list[str]:
     """The lines of the summary; the last one counts passed and failed."""
     ends: Counter[EndReason | None] = Counter(one.got for one in judged)
     accounts = Counter(one.call.account for one in judged)
-    broken = [verdict for one in judged if not one.passed]
+    broken = [one for one in judged if not one.passed]
     return [
         "",
         "calls  end reason",
@@ -175,7 +196,7 @@ def summary(judged: Sequence[Verdict]) -> list[str]:
 
 def summary_document(judged: Sequence[Verdict]) -> dict[str, object]:
     """The summary for programs."""
-    broken = [verdict for one in judged if not one.passed]
+    broken = [one for one in judged if not one.passed]
     return {
         "passed": len(judged) - len(broken),
         "failed": len(broken),
@@ -191,4 +212,3 @@ def summary_document(judged: Sequence[Verdict]) -> dict[str, object]:
             for one in broken
         ],
     }
-

@@ -13,7 +13,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import TypeVar
 
 import click
 from rich.box import SIMPLE_HEAD
@@ -39,7 +39,6 @@ PIPE_WIDTH = 200
 """Columns where nobody says how wide the paper is: tables are not to be folded at 80 when another program reads them."""
 CONNECTIONS = 4
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -88,12 +87,11 @@ class Desk:
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: frozenset[str] = frozenset()) -> None:
         """A table for people; `right` names columns of figures."""
-        if self.as_json:
-            return
         table = plain_table(columns, right=right)
         for row in rows:
             table.add_row(*(clean(cell) for cell in row))
-        self.out.print(table)
+        if table.row_count and not self.as_json:
+            self.out.print(table)
 
 
 def plain_table(columns: Sequence[str], *, right: frozenset[str] = frozenset()) -> Table:
@@ -150,7 +148,7 @@ def stores_of(settings: Settings, database: Database) -> Stores:
     return Stores(database=database, accounts=accounts, trunks=trunks, calls=calls, intake=intake)
 
 
-def with_desk(command: Callable[Concatenate[Desk, P], Exit | None]) -> Callable[P, None]:
+def with_desk(command: Callable[..., Exit | None]) -> Callable[..., None]:
     """Give a command its desk and the options that all have; turn our errors into one line and an exit code."""
 
     @click.option(
@@ -161,7 +159,7 @@ def with_desk(command: Callable[Concatenate[Desk, P], Exit | None]) -> Callable[
     )
     @click.option("--json", "as_json", is_flag=True, help="Answer in JSON, for programs.")
     @functools.wraps(command)
-    def run(*args: P.args, config: Path | None, as_json: bool, **options: P.kwargs) -> None:
+    def run(*, config: Path | None, as_json: bool, **options: object) -> None:
         context = click.get_current_context()
         try:
             settings = load_settings(config, os.environ)
@@ -170,14 +168,13 @@ def with_desk(command: Callable[Concatenate[Desk, P], Exit | None]) -> Callable[
                 level="error" if settings.log.level == "error" else "warning",
                 mask_numbers=settings.log.mask_numbers,
             )
-            code = command(Desk(settings=settings, as_json=as_json), *args, **options)
+            code = command(Desk(settings=settings, as_json=as_json), **options)
         except (Error, SipError) as error:
             code = report(error, as_json=as_json)
         except ExceptionGroup as group:
             code = report(_own(group), as_json=as_json)
         context.exit(code or Exit.OK)
 
-    # click keeps the parameters that decorators added on the function itself.
     return run
 
 

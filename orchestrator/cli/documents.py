@@ -1,4 +1,7 @@
-"""Values as programs read them: what `--json` prints. Names and meanings are those of orchestrator.store.views and OUTCOMES.md."""
+"""Values as programs read them: what `--json` prints.
+
+Names and meanings are those of orchestrator.store.views and OUTCOMES.md.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,16 @@ import enum
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
+from orchestrator.cli.words import shown_number
 from orchestrator.outcomes import OUTCOMES, call_status, visible_status
 from orchestrator.store.policy import TrunkStatus
 from orchestrator.store.views import CallRow, CallView
-from sip.leg import E164
 
-from orchestrator.cli.words import shown_number
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Document = dict[str, object]
 
@@ -37,7 +42,7 @@ def document(value: object) -> object:
         case list() | tuple():
             return [document(member) for member in value]
         case _ if dataclasses.is_dataclass(value):
-            return {field.name: document(getattr(value, field.name)) for field in dataclasses.fields(value)}
+            return fields_of(cast("DataclassInstance", value))
         case _:
             raise TypeError(f"{type(value).__name__} has no JSON form")
 
@@ -47,19 +52,25 @@ def text_of(value: object) -> str:
     return json.dumps(document(value), ensure_ascii=False)
 
 
+def fields_of(row: DataclassInstance, *, but: frozenset[str] = frozenset()) -> Document:
+    """The fields of a row by name, except those in `but`."""
+    return {field.name: document(getattr(row, field.name)) for field in dataclasses.fields(row) if field.name not in but}
+
+
 def call_document(call: CallRow, *, numbers_in_full: bool) -> Document:
     """A call, with its public status and all that is known of its end."""
-    outcome = call.outcome
-    members = {field.name: document(getattr(call, field.name)) for field in dataclasses.fields(call) if field.name != "outcome"}
-    members["to"] = shown_number(call.to, in_full=numbers_in_full)
+    members = fields_of(call, but=frozenset({"outcome"}))
+    to = shown_number(call.to, in_full=numbers_in_full)
+    members["to"] = to
     members["caller_id"] = shown_number(call.caller_id, in_full=numbers_in_full) or None
+    if call.idempotency_key is not None:
+        members["idempotency_key"] = call.idempotency_key.replace(call.to, to)  # keys of files hold the number
     members["metadata"] = json.loads(call.metadata)
     members["visible_status"] = visible_status(call.state).value
     members["call_status"] = call_status(call.state, call.end_reason).value
     members["ended_by"] = OUTCOMES[call.end_reason].by.value if call.end_reason else None
-    if outcome is not None:
-        known = ("state", "reason")
-        members |= {field.name: document(getattr(outcome, field.name)) for field in dataclasses.fields(outcome) if field.name not in known}
+    if call.outcome is not None:
+        members |= fields_of(call.outcome, but=frozenset({"state", "reason"}))
     return members
 
 
@@ -67,22 +78,12 @@ def view_document(view: CallView) -> Document:
     """A call with its attempts, dials and events."""
     return {
         **call_document(view.call, numbers_in_full=True),
-        "attempts": call_parts(view.attempts),
-        "dials": call_parts(view.dials),
-        "events": call_parts(view.events),
+        "attempts": document(view.attempts),
+        "dials": document(view.dials),
+        "events": document(view.events),
     }
-
-
-def call_parts(rows: tuple[object, ...]) -> list[object]:
-    """Rows that belong to a call, one document each."""
-    return [document(row) for row in rows]
 
 
 def trunk_document(status: TrunkStatus) -> Document:
     """A trunk with its limits, flat."""
-    members = {field.name: document(getattr(status, field.name)) for field in dataclasses.fields(status) if field.name != "trunk"}
-    trunk = {field.name: document(getattr(status.trunk, field.name)) for field in dataclasses.fields(status.trunk)}
-    return {**trunk, **members}
-
-
-__all__ = ["E164", "Document", "call_document", "document", "text_of", "trunk_document", "view_document"]
+    return {**fields_of(status.trunk), **fields_of(status, but=frozenset({"trunk"}))}

@@ -18,8 +18,8 @@ from orchestrator.store.pool import Database
 def migrate(desk: Desk) -> None:
     """Bring the database to the schema of this program.
 
-    Safe to repeat and to start twice at once. Refuses, changing nothing, if a migration that has run was edited or the database is
-    newer than this program.
+    Safe to repeat and to start twice at once. Refuses, changing nothing, if a migration that has run was edited or the database
+    is newer than this program.
     """
 
     async def work() -> list[str]:
@@ -29,4 +29,8 @@ def migrate(desk: Desk) -> None:
 
     applied = asyncio.run(work())
     desk.answer({"applied": applied})
-    desk.say(f"{plural(len(applied), 'migration')} applied: {', '.join(applied)}" if applied else "nothing to do: the schema is current")
+    desk.say(
+        f"{plural(len(applied), 'migration')} applied: {', '.join(applied)}"
+        if applied
+        else "nothing to do: the schema is current"
+    )

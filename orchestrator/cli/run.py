@@ -13,14 +13,20 @@ from orchestrator.demo import check_possible
 
 
 @click.command()
-@click.option("--demo", "demo_size", type=int, metavar="N", help="Queue N simulated calls of three accounts and show them live; no phone rings.")
+@click.option(
+    "--demo",
+    "demo_size",
+    type=int,
+    metavar="N",
+    help="Queue N simulated calls of three accounts and show them live; no phone rings.",
+)
 @click.option("--until-idle", is_flag=True, help="Leave when nothing is queued or live any more, or the demo is over.")
 @with_desk
 def run(desk: Desk, demo_size: int | None, until_idle: bool) -> Exit:
     """Run a worker: dial queued calls until stopped.
 
-    The first Ctrl-C or SIGTERM lets live calls finish, the second hangs them up. With --demo and --until-idle the exit code is 0 if
-    every demo call ended with the reason that its number promises, else 1.
+    The first Ctrl-C or SIGTERM lets live calls finish, the second hangs them up. With --demo and --until-idle the code is 0
+    if every demo call ended with the reason that its number promises, else 1.
     """
     settings = desk.settings
     view = None

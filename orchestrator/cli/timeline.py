@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
+from orchestrator.cli.documents import document
 from orchestrator.cli.words import clean, shown_clock, shown_facts, shown_ms, shown_number, shown_time
 from orchestrator.outcomes import OUTCOMES, call_status
 from orchestrator.store.records import Outcome
@@ -103,7 +104,7 @@ def ending(outcome: Outcome) -> Iterator[str]:
         "end reason": outcome.reason.value,
         "ended by": OUTCOMES[outcome.reason].by.value,
         "dialled": outcome.dialled.value,
-        "answered by": outcome.answered_by or "nobody",
+        "answered by": str(document(outcome.answered_by) or "nobody"),
         "SIP": sip,
         "Q.850": "" if outcome.q850_cause is None else str(outcome.q850_cause),
         "cause": outcome.hangup_cause,

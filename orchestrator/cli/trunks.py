@@ -156,11 +156,8 @@ def _pattern(text: str) -> tuple[str, str]:
 
 
 def _print(desk: Desk, row: TrunkStatus) -> None:
-    if desk.as_json:
-        return
-    fields = trunk_document(row)
     shown = {
-        **fields,
+        **trunk_document(row),
         "caller_ids": shown_list(row.trunk.caller_ids, none="- (its own default number)"),
         "preconnect_voicemail_codes": ", ".join(map(str, sorted(row.trunk.preconnect_voicemail_codes))) or "-",
         "patterns": "; ".join(f"{pattern} = {cause}" for pattern, cause in row.trunk.patterns) or "-",

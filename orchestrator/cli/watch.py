@@ -1,6 +1,6 @@
 """Calls as they go: a live table on a terminal, one line for each change elsewhere.
 
-Looks at the store now and then and remembers what it saw; it changes nothing, and a database that is away for a while is waited for.
+Looks at the store now and then and remembers what it saw. It changes nothing, and waits for a database that is away.
 """
 
 from __future__ import annotations
@@ -140,7 +140,12 @@ class Watch:
         if trouble:
             parts.append(Text(clean(trouble), style="red"))
         waiting = "" if self._watcher.waiting is None else f", {self._watcher.waiting:,} waiting"
-        parts.append(Text(f"{plural(len(look.live), 'live call')}{waiting}   {shown_clock(look.at)[:-4]} UTC   Ctrl-C to leave", style="dim"))
+        parts.append(
+            Text(
+                f"{plural(len(look.live), 'live call')}{waiting}   {shown_clock(look.at)[:-4]} UTC   Ctrl-C to leave",
+                style="dim",
+            )
+        )
         parts.append(Text(counts_line(self._watcher.ended)))
         return Group(*parts)
 

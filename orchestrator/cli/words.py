@@ -11,7 +11,7 @@ from sip.leg import Fact
 
 
 def clean(text: str) -> str:
-    """The text without characters that would move a terminal's cursor or change its colours: networks and callers chose some of it."""
+    """The text without characters that would move a terminal's cursor or change its colours: strangers chose some of it."""
     return "".join(character if character.isprintable() else "?" for character in text)
 
 

@@ -129,7 +129,9 @@ def _check(change: AccountChange) -> None:
     if change.country is not None:
         check_all("country", [change.country], COUNTRY, "an ISO 3166-1 code of two capital letters, like US")
     check_all("allowed_countries", change.allowed_countries, COUNTRY, "an ISO 3166-1 code of two capital letters, like US")
-    check_all("allowed_specials", change.allowed_specials, SPECIAL, "the name of a kind of number: lower-case letters, digits and _")
+    check_all(
+        "allowed_specials", change.allowed_specials, SPECIAL, "the name of a kind of number: lower-case letters, digits and _"
+    )
     check_all("caller_ids", change.caller_ids, NUMBER, "an E.164 number, like +12125550100")
 
 

@@ -66,7 +66,10 @@ class Listener:
     async def _listen(self) -> None:
         """Listen until the connection is lost, which always raises."""
         connection = await asyncpg.connect(
-            self._url, timeout=CONNECT_TIMEOUT_S, command_timeout=LOOK_TIMEOUT_S, server_settings={"application_name": "orchestrator listener"}
+            self._url,
+            timeout=CONNECT_TIMEOUT_S,
+            command_timeout=LOOK_TIMEOUT_S,
+            server_settings={"application_name": "orchestrator listener"},
         )
         closed = asyncio.Event()
         connection.add_termination_listener(lambda _: closed.set())
@@ -90,5 +93,3 @@ class Listener:
     def _heard_cancel(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
         text = str(payload)
         self._on_cancel(CallId(int(text)) if text.isdecimal() else None)
-
-

@@ -65,7 +65,9 @@ def read_migrations(directory: Path = MIGRATIONS_DIRECTORY) -> list[Migration]:
         found.append(Migration(version=int(match["version"]), name=path.name, text=path.read_text(encoding="utf-8")))
     for expected, migration in enumerate(found, start=1):
         if migration.version != expected:
-            raise MigrationRefused(f"{migration.name} should have the number {expected:04}: a file is missing or its number is taken twice")
+            raise MigrationRefused(
+                f"{migration.name} should have the number {expected:04}: a file is missing or its number is taken twice"
+            )
     return found
 
 

@@ -27,6 +27,7 @@ from orchestrator.store.records import (
     WaitingFor,
 )
 from orchestrator.store.rows import json_text, trunk_of
+from sip.clock import boot_time_s
 from sip.leg import Fact
 
 MOST_CLAIMED_AT_ONCE = 100
@@ -77,18 +78,15 @@ class QueueStore:
         ]
 
     async def begin_dial(self, call: Claim, *, room: str, caller_id: E164 | None) -> DialGranted | DialForbidden | None:
-        """The last gate and the intent. None: the claim is not ours. Not to be repeated: see `find_intent`."""
-        row = await self._database.fetch_one("begin_dial", call.call_id, call.epoch, room, caller_id)
+        """The last gate and the intent. None: the claim is not ours. Not to be repeated: when its answer is lost, send nothing and requeue."""
+        async with self._database.session() as session:
+            asked_at_boot_s = boot_time_s()
+            row = await session.fetch_one("begin_dial", call.call_id, call.epoch, room, caller_id)
         if row is None:
             return None
         if row["refused"] is not None:
             return DialForbidden(gate=Gate(row["refused"]))
-        return _granted(row)
-
-    async def find_intent(self, call: Claim) -> DialGranted | None:
-        """The intent that `begin_dial` committed for this claim although its answer was lost; None: there is none."""
-        row = await self._database.fetch_one("find_intent", call.call_id, call.epoch)
-        return None if row is None else _granted(row)
+        return _granted(row, asked_at_boot_s=asked_at_boot_s)
 
     async def record_ringing(self, call: Claim, *, pdd_ms: int | None, detail: Mapping[str, Fact]) -> bool:
         """dialing -> ringing."""
@@ -165,6 +163,11 @@ class QueueStore:
         rows = await self._database.fetch("canceled_calls", self._worker_id)
         return [(CallId(row["id"]), row["epoch"]) for row in rows]
 
+    async def live_calls_by_state(self) -> dict[State, int]:
+        """How many calls hold a slot, by state, over all workers."""
+        rows = await self._database.fetch("count_live_calls")
+        return {State(row["state"]): row["n"] for row in rows}
+
     async def occupancy(self) -> Occupancy:
         """How full everything is, from the counters; cheap."""
         (row,) = await self._database.fetch("occupancy")
@@ -208,12 +211,13 @@ def _claimed(row: Row) -> ClaimedCall:
     )
 
 
-def _granted(row: Row) -> DialGranted:
+def _granted(row: Row, *, asked_at_boot_s: float) -> DialGranted:
     return DialGranted(
         dial_id=DialId(row["dial_id"]),
         attempt=row["attempt"],
         dial_number=row["dial_number"],
         dial_in_s=row["dial_in_ms"] / 1000,
+        asked_at_boot_s=asked_at_boot_s,
     )
 
 

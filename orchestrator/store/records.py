@@ -104,12 +104,14 @@ class ClaimedCall:
 
 @dataclass(frozen=True, slots=True)
 class DialGranted:
-    """The intent is written: send one request, `dial_in_s` from now."""
+    """The intent is written: send one request, `dial_in_s` from now, unless that is late."""
 
     dial_id: DialId
     attempt: int
     dial_number: int
     dial_in_s: float
+    asked_at_boot_s: float
+    """`sip.clock.boot_time_s` when the statement was sent: the intent is at most this old."""
 
 
 @dataclass(frozen=True, slots=True)

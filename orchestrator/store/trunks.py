@@ -59,7 +59,9 @@ class TrunkStore:
                 )
                 return await _one(session, trunk.name)
         except asyncpg.UniqueViolationError as error:
-            raise Conflict(f"there is a trunk or trunk group {trunk.name} already: change it, or choose another name") from error
+            raise Conflict(
+                f"there is a trunk or trunk group {trunk.name} already: change it, or choose another name"
+            ) from error
 
     async def update(self, name: str, change: TrunkChange) -> TrunkStatus:
         """Change what is set. A lower limit takes effect as calls end. Raises BadInput, NotFound."""

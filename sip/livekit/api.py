@@ -64,6 +64,10 @@ class LiveKitRefusal(Error):
         self.message = message
 
 
+class _Withdrawn(aiohttp.ClientError):
+    """A dial whose end was ordered before its request left."""
+
+
 class _NotTwirp(aiohttp.ClientError):
     """Whatever answers is not LiveKit's API."""
 
@@ -113,7 +117,12 @@ class LiveKitServer:
         """Delete a room with all that is in it; False if there was none. Raises LiveKitUnavailable or LiveKitRefusal."""
         request = proto_room.DeleteRoomRequest(room=name)
         try:
-            await self._call("delete room", lambda api: api.room.delete_room(request), self._timings.request_timeout_s)
+            await self._call(
+                "delete room",
+                lambda api: api.room.delete_room(request),
+                self._timings.request_timeout_s,
+                expected="not_found",
+            )
         except LiveKitRefusal as refusal:
             if refusal.code == "not_found":
                 return False
@@ -148,19 +157,20 @@ class LiveKitServer:
         return list(answer.items)
 
     async def dial(
-        self, request: proto_sip.CreateSIPParticipantRequest, *, timeout_s: float
+        self, request: proto_sip.CreateSIPParticipantRequest, *, timeout_s: float, may_leave: Callable[[], bool]
     ) -> proto_sip.SIPParticipantInfo | DialFailure:
         """Send the one request and wait for its answer, for `timeout_s` since it left. Never repeated, never raises.
 
-        Cancelling the wait does not end the dial at the far end.
+        `may_leave` is asked in the moment before the request leaves; if it says no, nothing is sent. Cancelling the wait does
+        not end the dial at the far end.
         """
         try:
-            return await self._dial(request, timeout_s=timeout_s)
+            return await self._dial(request, timeout_s=timeout_s, may_leave=may_leave)
         except ServerError as error:
             return read_server_error(error, text=self._clean(error.message))
 
     async def _dial(
-        self, request: proto_sip.CreateSIPParticipantRequest, *, timeout_s: float
+        self, request: proto_sip.CreateSIPParticipantRequest, *, timeout_s: float, may_leave: Callable[[], bool]
     ) -> proto_sip.SIPParticipantInfo | DialFailure:
         loop = asyncio.get_running_loop()
         sent = False
@@ -169,6 +179,8 @@ class LiveKitServer:
         async def leaving(*_: object) -> None:
             # Before the first byte of the request is written: from here on nothing proves that it was not received.
             nonlocal sent
+            if not may_leave():
+                raise _Withdrawn
             sent = True
             # Above the library's own limit, which starts earlier.
             limit.reschedule(loop.time() + timeout_s + 1.0)
@@ -186,6 +198,8 @@ class LiveKitServer:
             async with limit, session:
                 service = SipService(session, self._url, self._api_key, self._api_secret, failover=False)
                 return await service.create_sip_participant(request, timeout=timeout_s)
+        except _Withdrawn:
+            return not_sent("withdrawn before it was sent")
         except TimeoutError:
             if sent:
                 return result_unknown(f"no answer to the dial request within {timeout_s:g} s")
@@ -201,7 +215,7 @@ class LiveKitServer:
         if self._dial_connector is not None:
             await self._dial_connector.close()
 
-    async def _call(self, what: str, call: Callable[[LiveKitAPI], Awaitable[T]], timeout_s: float) -> T:
+    async def _call(self, what: str, call: Callable[[LiveKitAPI], Awaitable[T]], timeout_s: float, *, expected: str = "") -> T:
         try:
             async with asyncio.timeout(timeout_s):
                 return await call(self._connected())
@@ -223,7 +237,10 @@ class LiveKitServer:
                 "see that livekit.url is right, the server runs, and this machine may connect to it",
                 kind="unreachable",
             )
-        self._observer.carrier_error(failure.kind if isinstance(failure, LiveKitUnavailable) else "refused")
+        if isinstance(failure, LiveKitUnavailable):
+            self._observer.carrier_error(failure.kind)
+        elif failure.code != expected:
+            self._observer.carrier_error("refused")
         raise failure from None
 
     def _read(self, error: ServerError, what: str) -> LiveKitUnavailable | LiveKitRefusal:

@@ -22,7 +22,7 @@ from sip.leg import DialPlan, Finding, Leg, LiveRoom, Room, RoomName, RoomPlan
 from sip.livekit.api import LiveKitRefusal, LiveKitServer
 from sip.livekit.checks import LiveKitChecks
 from sip.livekit.failures import DialFailure, result_unknown
-from sip.livekit.leg import LiveKitLeg, Stage
+from sip.livekit.leg import LiveKitLeg
 from sip.livekit.requests import dial_request, leg_identity, room_request
 from sip.livekit.room import LiveKitRoom
 from sip.livekit.rooms import Deployment, Role, Span, read_view
@@ -125,7 +125,7 @@ class LiveKitCarrier:
 
         async def send() -> None:
             try:
-                answer = await self._server.dial(request, timeout_s=timeout_s)
+                answer = await self._server.dial(request, timeout_s=timeout_s, may_leave=lambda: leg.may_be_sent)
             except Exception as error:
                 # A defect of ours; whether the request left is not known, so the room must tell.
                 self._observer.carrier_error("defect")
@@ -157,10 +157,10 @@ class LiveKitCarrier:
             raise CarrierUnavailable(f"LiveKit would not delete room {name}: {refusal.message} ({refusal.code})") from None
         if room is None:
             return
-        if room.leg is not None:
-            room.leg.room_deleted()
-        if room.leg is None or room.leg.stage is Stage.ENDED:
+        if room.leg is None:
             room.closed = True
+        else:
+            room.leg.room_deleted()
         room.moved()
 
     async def list_rooms(self) -> Sequence[LiveRoom]:
@@ -186,6 +186,13 @@ class LiveKitCarrier:
             leg_state=legs[0].call_status if legs else "",
             age_s=max(0.0, self._wall_clock() - room.creation_time),
         )
+
+    async def reach(self) -> None:
+        """Make one small request, whatever the number of rooms. Raises CarrierUnavailable."""
+        try:
+            await self._server.list_rooms([self._deployment.probe_name("reach")])
+        except LiveKitRefusal as refusal:
+            raise CarrierUnavailable(f"LiveKit would not list rooms: {refusal.message} ({refusal.code})") from None
 
     async def check(self, *, trunk_ids: Sequence[str]) -> Sequence[Finding]:
         """Connection, key, fence, trunks, webhooks. Never raises, rings no phone."""

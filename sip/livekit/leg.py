@@ -87,7 +87,7 @@ class LiveKitLeg:
         self._gone: Moment | None = None
         self._notice: LeaveNotice | None = None
         self._ordered = False
-        self._room_deleted = False
+        self._deleted_s: float | None = None  # when its room was last deleted by us
 
     async def hang_up(self) -> None:
         """End the leg by deleting its room: that ends it at every stage, and no late request can dial into it.
@@ -102,6 +102,16 @@ class LiveKitLeg:
         raise CarrierUnavailable(
             f"LiveKit's server API sends no digits ({len(digits)} given); put them in the dial plan, or let the agent send them"
         )
+
+    @property
+    def may_be_sent(self) -> bool:
+        """Its end has not been ordered; asked in the moment before the request leaves."""
+        return not self._ordered
+
+    @property
+    def room_is_deleted(self) -> bool:
+        """By us."""
+        return self._deleted_s is not None
 
     @property
     def has_rung(self) -> bool:
@@ -125,7 +135,7 @@ class LiveKitLeg:
         if self.stage is not Stage.WAITING:
             return
         self._failure, self._failed_s = failure, self._clock.now_s()
-        if not failure.over and not self._room_deleted:
+        if not failure.over and self._deleted_s is None:
             self.stage = Stage.RECONCILING
             self.deadline_s = self.dialled_at_s + self._plan.request_ring_s + self._timings.reconcile_margin_s
         elif self._notice is None and self._a_notice_would_matter(failure):
@@ -145,8 +155,11 @@ class LiveKitLeg:
         if self.stage is Stage.GONE:
             # It had only dropped out of the list, as while its connection moves.
             self.stage, self._gone, self.deadline_s = Stage.ANSWERED, None, None
-        elif self.stage is Stage.WAITING and not self._room_deleted:
+        elif self.stage is Stage.WAITING and self._deleted_s is None:
             self.deadline_s = None
+        elif self.stage is Stage.WAITING and self._deleted_s is not None and span.sent_s > self._deleted_s:
+            # A server without the fence made the room anew for a request that was late.
+            self.room_must_go = True
         status = occupant.call_status
         if status == "hangup":
             if self.stage is Stage.ANSWERED:
@@ -205,21 +218,26 @@ class LiveKitLeg:
 
     def room_deleted(self) -> None:
         """Its room has been deleted by us: it is over, or will be as soon as its request says so."""
-        self._room_deleted = True
+        again = self._deleted_s is not None and self.deadline_s is None
+        self._deleted_s = self._clock.now_s()
+        self.room_must_go = False
         if self.stage in (Stage.ANSWERED, Stage.GONE):
-            self._gone = self._gone or Moment(self._clock.now_s(), REQUEST_ERROR_S)
+            self._gone = self._gone or Moment(self._deleted_s, REQUEST_ERROR_S)
             self._end_answered("", source="order")
-        elif self.stage in (Stage.RECONCILING, Stage.NOTICE_AWAITED):
-            self._failed_s = self._clock.now_s()
+        elif self.stage in (Stage.RECONCILING, Stage.NOTICE_AWAITED) or (self.stage is Stage.WAITING and again):
+            self._failed_s = self._deleted_s
             self._end_unanswered()
         elif self.stage is Stage.WAITING:
-            self.deadline_s = self._clock.now_s() + self._timings.order_grace_s
+            self.deadline_s = self._deleted_s + self._timings.order_grace_s
 
     def expire(self, now_s: float) -> None:
         """Give up waiting for what has not come, if it is time."""
         if self.deadline_s is None or now_s < self.deadline_s:
             return
         if self.stage is Stage.RECONCILING:
+            self.deadline_s, self.room_must_go = None, True
+        elif self.stage is Stage.WAITING and self._deleted_s is not None:
+            # The request says nothing. Once more, in case it came late and the server made the room anew.
             self.deadline_s, self.room_must_go = None, True
         elif self.stage is Stage.WAITING:
             self._failure = result_unknown("the leg was gone, and the dial request got no answer")
@@ -272,7 +290,7 @@ class LiveKitLeg:
             if notice.rang:
                 self._ring(between(self._not_ringing_s, self._failed_s), source="webhook")
         rang = self._rang is not None
-        if self._ordered and signal.sip_code is None and failure.dialled is not Dialled.NO:
+        if self._ordered and signal.sip_code is None:
             reading = Reading(HangupCause.ORDERED, "ordered")
         elif failure.cause is not None:
             reading = Reading(failure.cause, "not_sent")
@@ -295,7 +313,7 @@ class LiveKitLeg:
         signal = Signal(disconnect_reason=reason)
         rules = self._plan.trunk.rules
         reading = hangup_cause(signal, answered=True, rang=True, ring_s=None, ring_timeout_s=None, rules=rules)
-        if self._room_deleted or (self._ordered and reason in TAKEN_AWAY):
+        if self._deleted_s is not None or (self._ordered and reason in TAKEN_AWAY):
             reading = Reading(HangupCause.ORDERED, "ordered")
         evidence: dict[str, Fact] = {**reading.evidence, "rule": reading.rule, "source": source}
         if reading.cause is HangupCause.LEG_LOST:

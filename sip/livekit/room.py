@@ -164,6 +164,8 @@ class LiveKitRoom:
 
     def moved(self) -> None:
         """Have the next look and the deadline computed again."""
+        if self.leg is not None and self.leg.stage is Stage.ENDED and self.leg.room_is_deleted:
+            self.closed = True
         self._changed(self)
 
     def _see_agent(self, identity: str, occupant: Occupant, span: Span) -> None:

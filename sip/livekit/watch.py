@@ -93,6 +93,7 @@ class Watch:
         self._rooms: dict[str, _Watched] = {}
         self._queues: tuple[list[tuple[float, int, str]], list[tuple[float, int, str]]] = ([], [])  # urgent, the others
         self._deadlines: list[tuple[float, int, str]] = []
+        self._must_go: set[str] = set()
         self._turns = itertools.count(1)
         self._wake = asyncio.Event()
         self._looking = 0
@@ -148,6 +149,8 @@ class Watch:
         if room.closed:
             self.remove(room.name)
             return
+        if room.leg is not None and room.leg.room_must_go:
+            self._must_go.add(room.name)
         watched.turn = next(self._turns)
         if not watched.looking:
             wish = room.next_look(last_s=watched.last_s)
@@ -167,7 +170,8 @@ class Watch:
             while True:
                 self._wake.clear()
                 now_s = self._clock.now_s()
-                self._expire(now_s, tasks)
+                self._expire(now_s)
+                self._remove_rooms(tasks)
                 wait_s = self._start_looks(now_s, tasks)
                 deadline_s = self._head(self._deadlines)
                 if deadline_s is not None:
@@ -248,7 +252,7 @@ class Watch:
 
     # Deadlines
 
-    def _expire(self, now_s: float, tasks: asyncio.TaskGroup) -> None:
+    def _expire(self, now_s: float) -> None:
         while (deadline_s := self._head(self._deadlines)) is not None and deadline_s <= now_s:
             watched = self._rooms[heapq.heappop(self._deadlines)[2]]
             room = watched.room
@@ -257,26 +261,33 @@ class Watch:
             except Exception:
                 self._observer.carrier_error("defect")
                 log.exception("livekit_deadline_failed", room=room.name)
-            leg = room.leg
-            if leg is not None and leg.room_must_go and not watched.removing:
-                watched.removing = True
-                tasks.create_task(self._remove_room(room), name=f"livekit-remove {room.name}")
             self.reschedule(room)
 
-    async def _remove_room(self, room: LiveKitRoom) -> None:
-        """Delete the room of a leg whose result stayed unknown; again and again until LiveKit takes it."""
+    def _remove_rooms(self, tasks: asyncio.TaskGroup) -> None:
+        for name in self._must_go:
+            watched = self._rooms.get(name)
+            if watched is not None and not watched.removing:
+                watched.removing = True
+                tasks.create_task(self._remove_room(watched), name=f"livekit-remove {name}")
+        self._must_go.clear()
+
+    async def _remove_room(self, watched: _Watched) -> None:
+        """Delete a room that must go; again and again until LiveKit takes it."""
+        room = watched.room
         pause_s = 0.5
-        while room.leg is not None and room.leg.room_must_go and not room.closed:
-            try:
-                await self._server.delete_room(room.name)
-            except (CarrierUnavailable, LiveKitRefusal) as error:
-                log.warning("livekit_room_not_deleted", room=room.name, error=str(error), again_in_s=pause_s)
-                await self._clock.sleep(pause_s)
-                pause_s = min(30.0, pause_s * 2)
-            else:
-                room.leg.room_deleted()
-                room.closed = True
-        self.reschedule(room)
+        try:
+            while room.leg is not None and room.leg.room_must_go:
+                try:
+                    await self._server.delete_room(room.name)
+                except (CarrierUnavailable, LiveKitRefusal) as error:
+                    log.warning("livekit_room_not_deleted", room=room.name, error=str(error), again_in_s=pause_s)
+                    await self._clock.sleep(pause_s)
+                    pause_s = min(30.0, pause_s * 2)
+                else:
+                    room.leg.room_deleted()
+        finally:
+            watched.removing = False
+        room.moved()
 
     # Listings
 

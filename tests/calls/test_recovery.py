@@ -14,6 +14,7 @@ from orchestrator.store.queue import QueueStore
 from orchestrator.store.records import ClaimedCall, DialGranted
 from orchestrator.store.views import NewCall
 from sip.clock import Clock
+from sip.errors import CarrierUnavailable
 from sip.simulated import callees
 from sip.simulated.carrier import SimulatedCarrier
 from tests.fixtures.orchestra import TIMES, Orchestra, a_queue, furnish
@@ -118,3 +119,23 @@ async def test_a_claim_whose_answer_was_lost_is_found_by_its_own_worker(survivor
     call = await claimed_by(survivors.queue, database)
     await recover(survivors, lease_s=60.0)
     assert (await survivors.row(call.call_id)).state in (State.READY, State.SCHEDULED)
+
+
+async def test_a_room_that_could_not_be_closed_is_closed_by_the_next_sweep(
+    orchestra: Orchestra, monkeypatch: pytest.MonkeyPatch
+):
+    close_room = orchestra.carrier.close_room
+
+    async def unreachable(name):
+        raise CarrierUnavailable("the media server is away")
+
+    monkeypatch.setattr(orchestra.carrier, "close_room", unreachable)
+    call = await orchestra.enqueue(to=callees.HANGS_UP_AT_ONCE)
+    view = await orchestra.wait_until_ended(call)
+    assert view.call.end_reason is EndReason.USER_HUNG_UP_IN_CALL, "the end is written although the room stays"
+    await orchestra.switchboard.wait_until_empty()
+    assert len(await orchestra.carrier.list_rooms()) == 1
+    monkeypatch.setattr(orchestra.carrier, "close_room", close_room)
+    await recover(orchestra, lease_s=60.0)
+    await orchestra.nothing_is_held()
+    assert orchestra.switchboard.leftovers == set()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fixtures.database import EMBEDDED, SECOND, why_no_second_server
 from tests.db.office import Office
+from tests.fixtures.database import EMBEDDED, SECOND, why_no_second_server
 
 _why_not = why_no_second_server()
 

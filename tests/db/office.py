@@ -24,10 +24,20 @@ from sip.leg import Dialled
 TO = "+12125550100"
 
 HUNG_UP = Outcome(
-    state=State.ENDED, reason=EndReason.USER_HUNG_UP_IN_CALL, dialled=Dialled.YES, answered_by=AnsweredBy.HUMAN, ring_ms=2000, talk_ms=5000
+    state=State.ENDED,
+    reason=EndReason.USER_HUNG_UP_IN_CALL,
+    dialled=Dialled.YES,
+    answered_by=AnsweredBy.HUMAN,
+    ring_ms=2000,
+    talk_ms=5000,
 )
 BUSY = Outcome(
-    state=State.NOT_CONNECTED, reason=EndReason.USER_BUSY, dialled=Dialled.YES, sip_code=486, sip_reason="Busy Here", hangup_cause="user_busy"
+    state=State.NOT_CONNECTED,
+    reason=EndReason.USER_BUSY,
+    dialled=Dialled.YES,
+    sip_code=486,
+    sip_reason="Busy Here",
+    hangup_cause="user_busy",
 )
 NEVER_DIALLED = Outcome(state=State.NOT_CONNECTED, reason=EndReason.INTERNAL_ERROR, dialled=Dialled.NO)
 
@@ -61,9 +71,7 @@ class Office:
         await self.accounts.update(name, AccountChange(**fields))
 
     async def another_worker(self) -> QueueStore:
-        return QueueStore(
-            database=self.database, worker_id=await self.workers.register(name="two", version="1", capacity=100)
-        )
+        return QueueStore(database=self.database, worker_id=await self.workers.register(name="two", version="1", capacity=100))
 
     async def enqueue(self, n: int = 1, **fields: Any) -> list[CallId]:
         fields = {"account": "acme", "to": TO} | fields

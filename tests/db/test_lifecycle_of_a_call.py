@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 
+import asyncpg
 import pytest
 
 from orchestrator.errors import BadInput, ForbiddenTransition
 from orchestrator.lifecycle import TRANSITIONS, State
 from orchestrator.outcomes import EndReason
+from orchestrator.store.policy import NewTrunk, TrunkChange
 from orchestrator.store.records import CancelResult, DialForbidden, DialGranted, Gate, Outcome, WaitingFor
 from sip.leg import Dialled
 from tests.db.office import BUSY, HUNG_UP, NEVER_DIALLED, Office
@@ -42,7 +45,11 @@ async def test_a_call_that_never_connected_frees_slot_and_channel_from_every_sta
 async def test_an_answer_without_ringing_is_recorded(office: Office):
     call = await office.dialing()
     assert await office.queue.record_answer(
-        call, ring_ms=None, ring_error_ms=None, ids={"sip_call_id": "a@b", "participant_sid": "PA_1"}, detail={"source": "request"}
+        call,
+        ring_ms=None,
+        ring_error_ms=None,
+        ids={"sip_call_id": "a@b", "participant_sid": "PA_1"},
+        detail={"source": "request"},
     )
     assert await office.queue.finish(call, HUNG_UP)
     outcome = (await office.calls.show(call.call_id)).call.outcome
@@ -54,7 +61,6 @@ async def test_an_answer_without_ringing_is_recorded(office: Office):
 
 OPERATIONS = {
     "begin_dial": lambda q, c: q.begin_dial(c, room="room", caller_id=None),
-    "find_intent": lambda q, c: q.find_intent(c),
     "record_ringing": lambda q, c: q.record_ringing(c, pdd_ms=1, detail={}),
     "record_answer": lambda q, c: q.record_answer(c, ring_ms=1, ring_error_ms=1, ids={}, detail={}),
     "record_order": lambda q, c: q.record_order(c, "ring_timeout", {}),
@@ -118,7 +124,9 @@ async def test_a_repeated_order_is_recognised_and_written_once(office: Office):
     for _ in range(2):
         assert await office.queue.record_order(call, "ring_timeout", {"ring_s": 30.0})
     events = (await office.calls.show(call.call_id)).events
-    assert [(e.kind, dict(e.detail)) for e in events if e.kind == "order"] == [("order", {"order": "ring_timeout", "ring_s": 30.0})]
+    assert [(e.kind, dict(e.detail)) for e in events if e.kind == "order"] == [
+        ("order", {"order": "ring_timeout", "ring_s": 30.0})
+    ]
 
 
 async def test_a_repeated_finish_is_recognised_and_frees_once(office: Office):
@@ -153,32 +161,30 @@ async def test_a_repeated_requeue_is_recognised_and_frees_once(office: Office, d
     assert await office.queue.finish(other, HUNG_UP)
 
 
-async def test_an_intent_whose_answer_was_lost_is_found(office: Office):
+async def test_an_intent_whose_answer_was_lost_can_be_taken_back(office: Office):
+    """Nothing was sent on it, so the call goes back unspent; and the intent cannot be had twice."""
     call = await office.claimed()
-    assert await office.queue.find_intent(call) is None
-    granted = await office.begin(call)
-    found = await office.queue.find_intent(call)
-    assert isinstance(granted, DialGranted)
-    assert found is not None
-    assert (found.dial_id, found.attempt, found.dial_number) == (granted.dial_id, 1, 1)
-    assert await office.begin(call) is None, "one intent for each claim"
+    assert isinstance(await office.begin(call), DialGranted)
+    assert await office.begin(call) is None
+    assert await office.queue.requeue(call, delay_s=0, waiting_for=WaitingFor.SLOT, detail={"why": "the answer was lost"})
+    assert [dial.spent for dial in (await office.calls.show(call.call_id)).dials] == [False]
+    assert await office.held() == (0, 0)
 
 
-async def test_a_look_for_an_intent_waits_for_a_commit_that_is_under_way(office: Office, database_url: str):
-    import asyncio
-
-    import asyncpg
-
+async def test_an_intent_that_is_still_under_way_is_waited_for_when_the_call_goes_back(office: Office, database_url: str):
     call = await office.claimed()
-    other = await asyncpg.connect(database_url)
-    transaction = other.transaction()
+    first = await asyncpg.connect(database_url)
+    transaction = first.transaction()
     await transaction.start()
-    await other.fetch("SELECT * FROM begin_dial($1, $2, 'room', NULL)", call.call_id, call.epoch)
-    look = asyncio.create_task(office.queue.find_intent(call))
+    await first.fetch("SELECT * FROM begin_dial($1, $2, 'room', NULL)", call.call_id, call.epoch)
+    back = asyncio.create_task(office.queue.requeue(call, delay_s=0, waiting_for=WaitingFor.SLOT, detail={}))
     await until_waiting_for_a_lock(office)
     await transaction.commit()
-    assert await look is not None
-    await other.close()
+    assert await back
+    view = await office.calls.show(call.call_id)
+    assert view.call.state is State.SCHEDULED
+    assert [dial.spent for dial in view.dials] == [False]
+    await first.close()
 
 
 @pytest.mark.parametrize(
@@ -191,9 +197,6 @@ async def test_a_look_for_an_intent_waits_for_a_commit_that_is_under_way(office:
 async def test_a_repeat_that_waits_for_its_own_earlier_commit_is_recognised(
     office: Office, database_url: str, statement: str, repeat: str
 ):
-    import asyncio
-
-    import asyncpg
 
     call = await office.dialing()
     first = await asyncpg.connect(database_url)
@@ -208,7 +211,6 @@ async def test_a_repeat_that_waits_for_its_own_earlier_commit_is_recognised(
 
 
 async def until_waiting_for_a_lock(office: Office) -> None:
-    import asyncio
 
     while not await office.sql("SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"):
         await asyncio.sleep(0)
@@ -222,14 +224,14 @@ async def test_the_last_gate_refuses_what_changed_since_the_claim(office: Office
     assert await office.calls.request_cancel(canceled.call_id) is CancelResult.REQUESTED
     assert await office.begin(canceled) == DialForbidden(gate=Gate.CANCELED)
 
-    await office.sql("UPDATE calls SET run_at = now() - interval '2 s', expires_at = now() - interval '1 s' WHERE id = $1", expired.call_id)
+    await office.sql(
+        "UPDATE calls SET run_at = now() - interval '2 s', expires_at = now() - interval '1 s' WHERE id = $1", expired.call_id
+    )
     assert await office.begin(expired) == DialForbidden(gate=Gate.EXPIRED)
 
     await office.change_account("acme", paused=True)
     assert await office.begin(paused) == DialForbidden(gate=Gate.ACCOUNT_PAUSED)
     await office.change_account("acme", paused=False)
-
-    from orchestrator.store.policy import TrunkChange
 
     await office.trunks.update("main", TrunkChange(enabled=False))
     assert await office.begin(disabled) == DialForbidden(gate=Gate.TRUNK_DISABLED)
@@ -257,8 +259,6 @@ async def test_dials_that_rang_nowhere_belong_to_one_attempt(office: Office):
 
 
 async def test_dial_times_of_one_trunk_keep_its_pace(office: Office):
-    from orchestrator.store.policy import NewTrunk
-
     await office.trunks.create(NewTrunk(name="slow", sip_trunk_id="ST_slow", max_channels=100, max_cps=20.0, dial_slack_ms=0))
     await office.ready(10, trunk="slow")
     calls = await office.queue.claim_calls(20)
@@ -276,7 +276,6 @@ async def test_dial_times_of_one_trunk_keep_its_pace(office: Office):
 @pytest.mark.parametrize("before", State)
 async def test_the_database_allows_exactly_the_lifecycle(office: Office, before: State):
     """Every pair of states, by force: the trigger and lifecycle.py are the same list."""
-    import asyncpg
 
     (call_id,) = await office.enqueue()
     await office.sql("ALTER TABLE calls DISABLE TRIGGER calls_transition")
@@ -328,7 +327,9 @@ async def test_an_end_that_the_lifecycle_does_not_allow_is_an_error(office: Offi
 
 async def test_texts_of_the_far_end_may_hold_anything(office: Office):
     call = await office.dialing()
-    outcome = dataclasses.replace(BUSY, sip_reason="Busy\0Here", error_message="\0", evidence={"text": "a\0b", "ok": True, "s": 1.5})
+    outcome = dataclasses.replace(
+        BUSY, sip_reason="Busy\0Here", error_message="\0", evidence={"text": "a\0b", "ok": True, "s": 1.5}
+    )
     assert await office.queue.finish(call, outcome)
     stored = (await office.calls.show(call.call_id)).call.outcome
     assert stored.sip_reason == "BusyHere"

@@ -199,7 +199,7 @@ CREATE TABLE calls (
     attempt              smallint NOT NULL DEFAULT 0 CHECK (attempt >= 0),      -- attempts begun
     deferrals            integer NOT NULL DEFAULT 0 CHECK (deferrals >= 0),     -- times put back unspent in a row
     waiting_for          text NOT NULL DEFAULT 'slot' CHECK (waiting_for IN ('slot', 'agent', 'media_server', 'trunk_capacity')),
-    worker_id            uuid,
+    worker_id            uuid REFERENCES workers,
     trunk_id             integer REFERENCES trunks,
     claimed_at           timestamptz,
     dial_at              timestamptz,               -- planned by the claim, then granted by the intent

@@ -69,24 +69,6 @@ BEGIN
     RETURN NEXT;
 END $$;
 
--- find_intent: the intent that begin_dial wrote for this claim, if it did: for a worker that lost the answer to its commit.
--- Promises: an intent whose commit is still under way is waited for, so that "no row" means that there is none and none comes
---   from a request that the server has seen. Uses: calls_pkey, dials (call_id, epoch). Locks: call, waits.
-CREATE FUNCTION find_intent(
-    p_call_id bigint, p_epoch integer,
-    OUT dial_id bigint, OUT attempt integer, OUT dial_number integer, OUT dial_in_ms double precision
-) RETURNS SETOF record
-LANGUAGE plpgsql ROWS 1 AS $$
-BEGIN
-    PERFORM FROM calls c WHERE c.id = p_call_id AND c.epoch = p_epoch FOR NO KEY UPDATE;
-    RETURN QUERY
-    SELECT d.id, d.attempt::integer, d.number::integer,
-           greatest(0, date_part('epoch', d.dial_at - clock_timestamp()) * 1000)
-      FROM dials d
-      JOIN calls c ON c.id = d.call_id
-     WHERE d.call_id = p_call_id AND d.epoch = p_epoch AND d.ended_at IS NULL AND c.epoch = p_epoch AND c.state = 'dialing';
-END $$;
-
 -- finish_call: write a call's terminal state, end reason and all that is known of its end; end its attempt and dial; give back its
 -- account slot and trunk channel; append the event.
 -- Promises: true if the call ended so under this claim (account, id, epoch), now or by an earlier commit whose answer was lost;

@@ -7,6 +7,7 @@ import socket
 
 import pytest
 from aiohttp import web
+from livekit.protocol.models import Room
 
 from sip.causes import HangupCause
 from sip.errors import BadPlan
@@ -309,3 +310,34 @@ async def test_hanging_up_an_answered_leg_ends_as_ordered(line):
     end, _ = await ended(room)
     assert end.cause is HangupCause.ORDERED
     assert end.dialled is Dialled.YES
+
+
+async def test_a_dial_that_is_hung_up_before_its_request_left_is_never_sent(make_line):
+    line = await make_line()
+    room = await line.open()
+    leg = await line.carrier.dial(room, line.dial_plan())
+    await leg.hang_up()  # noted at once, before the new connection for the request can stand
+    end, _ = await ended(room)
+    assert end.cause is HangupCause.ORDERED
+    assert end.dialled is Dialled.NO
+    assert line.livekit.count("CreateSIPParticipant") == 0
+
+
+async def test_a_late_request_that_makes_its_deleted_room_anew_is_ended_again(make_line):
+    line = await make_line(order_grace_s=10.0)
+    room, leg, dial = await line.dialled()
+    line.livekit.dials.remove(dial)  # the server is slow: it deletes the room now, and takes the request up afterwards
+    await leg.hang_up()
+    line.livekit.rooms[room.name] = Room(name=room.name)
+    line.livekit.dials.append(dial)
+    line.livekit.puts_leg(dial, "ringing")
+    end, _ = await ended(room)
+    assert end.cause is HangupCause.ORDERED
+    assert room.name not in line.livekit.rooms
+
+
+async def test_a_leg_that_ended_and_whose_room_is_deleted_is_watched_no_more(line):
+    room, leg, _ = await line.answered()
+    await leg.hang_up()
+    await ended(room)
+    assert len(line.carrier._watch) == 0

@@ -1,0 +1,279 @@
+"""Exact limits under everything at once: 12 claimers, producers, cancelers, stagers, an expirer and an operator, on few rows.
+
+ORCHESTRATOR_TEST_STRESS_S says for how long (3 s; CI: 10 s).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import random
+import time
+from collections import Counter, defaultdict
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import pytest
+
+from orchestrator.ids import CallId
+from orchestrator.lifecycle import State
+from orchestrator.outcomes import EndReason
+from orchestrator.store.accounts import AccountStore
+from orchestrator.store.calls import CallStore
+from orchestrator.store.policy import AccountChange, NewAccount, NewTrunk
+from orchestrator.store.pool import Database
+from orchestrator.store.queue import QueueStore
+from orchestrator.store.records import ClaimedCall, DialForbidden, DialGranted, Outcome, WaitingFor
+from orchestrator.store.trunks import TrunkStore
+from orchestrator.store.views import NewCall
+from orchestrator.store.workers import WorkerStore
+from sip.leg import Dialled
+
+SECONDS = float(os.environ.get("ORCHESTRATOR_TEST_STRESS_S", "3"))
+CLAIMERS = 12
+ACCOUNTS = 30
+STEADY = 15
+"""The accounts up to here keep their limits, so that the limit of each can be held against it at any moment."""
+HIGHEST_LIMIT = 4
+TRUNKS = 6
+CHANNELS = 6
+CPS = 40
+
+NO_ANSWER = Outcome(state=State.NOT_CONNECTED, reason=EndReason.USER_DID_NOT_PICK_UP, dialled=Dialled.YES)
+TALKED = Outcome(state=State.ENDED, reason=EndReason.AGENT_HUNG_UP, dialled=Dialled.YES)
+
+OVER_LIMIT = """
+WITH live AS MATERIALIZED (
+    SELECT account_id, trunk_id FROM calls WHERE state IN ('claimed', 'dialing', 'ringing', 'active')
+)
+SELECT (SELECT count(*) FROM (SELECT account_id, count(*) AS n FROM live GROUP BY 1) l JOIN account_slots a USING (account_id)
+         WHERE l.n > CASE WHEN a.account_id <= $1 THEN a.max_concurrent - a.reserved ELSE $2 END) AS accounts,
+       (SELECT count(*) FROM (SELECT trunk_id, count(*) AS n FROM live GROUP BY 1) l JOIN trunk_channels t USING (trunk_id)
+         WHERE l.n > t.max_channels) AS trunks
+"""
+
+
+class Storm:
+    """All who work on the database at once, and what went wrong."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.calls = CallStore(database=database)
+        self.accounts = AccountStore(database=database)
+        self.faults: Counter[str] = Counter()
+        self.done: Counter[str] = Counter()
+        self.seen: set[tuple[CallId, int]] = set()
+        self.held: dict[CallId, ClaimedCall] = {}
+        self.queues: list[QueueStore] = []
+        self.stop_at = 0.0
+
+    async def furnish(self) -> None:
+        trunks = TrunkStore(database=self.database)
+        for number in range(TRUNKS):
+            await trunks.create(
+                NewTrunk(name=f"t{number}", sip_trunk_id=f"ST_{number}", max_channels=CHANNELS, max_cps=CPS, dial_slack_ms=0)
+            )
+        # Each trunk is also the overflow of its neighbour's group: the groups overlap in a ring.
+        connection = await self.database.connect()
+        await connection.execute(
+            f"INSERT INTO trunk_group_members SELECT g, 1 + g % {TRUNKS}, 2, 1 FROM generate_series(1, {TRUNKS}) g"
+        )
+        await connection.close()
+        for number in range(1, ACCOUNTS + 1):
+            await self.accounts.create(
+                NewAccount(
+                    name=f"a{number}",
+                    country="US",
+                    agent_name="agent",
+                    max_concurrent=1 + number % HIGHEST_LIMIT,
+                    reserved=int(number % 7 == 0),
+                    weight=1.0 + number % 3,
+                    trunk=f"t{number % TRUNKS}",
+                )
+            )
+        workers = WorkerStore(database=self.database)
+        for number in range(CLAIMERS):
+            worker_id = await workers.register(name=f"w{number}", version="0", capacity=100)
+            self.queues.append(QueueStore(database=self.database, worker_id=worker_id))
+
+    @property
+    def lasts(self) -> bool:
+        return time.monotonic() < self.stop_at
+
+    async def conductor(self, queue: QueueStore) -> None:
+        mine: list[ClaimedCall] = []
+        while self.lasts:
+            for call in await queue.claim_calls(random.randint(1, 20)):
+                key = (call.call_id, call.epoch)
+                self.faults["claimed twice"] += key in self.seen or call.call_id in self.held
+                self.seen.add(key)
+                self.held[call.call_id] = call
+                self.done["claimed"] += 1
+                mine.append(call)
+            random.shuffle(mine)
+            for _ in range(random.randint(0, 6)):
+                if mine:
+                    await self.conduct(queue, mine.pop(), mine)
+            await asyncio.sleep(random.uniform(0, 0.004))
+
+    async def conduct(self, queue: QueueStore, call: ClaimedCall, mine: list[ClaimedCall]) -> None:
+        if random.random() < 0.1:
+            stale = dataclasses.replace(call, epoch=call.epoch - 1)
+            self.faults["stale finish accepted"] += await queue.finish(stale, NO_ANSWER)
+        # Whoever else claims it after our commit must not find it in `held`; before the commit nobody can.
+        del self.held[call.call_id]
+        if random.random() < 0.2:
+            self.must(
+                await queue.requeue(call, delay_s=random.choice([0, 0.05]), waiting_for=WaitingFor.AGENT, detail={}), "requeued"
+            )
+            return
+        answer = await queue.begin_dial(call, room=f"r-{call.call_id}-{call.epoch}", caller_id=None)
+        if isinstance(answer, DialForbidden):
+            self.must(await queue.requeue(call, delay_s=0.05, waiting_for=WaitingFor.SLOT, detail={}), "refused at the gate")
+            return
+        self.must(isinstance(answer, DialGranted), "dialled")
+        if random.random() < 0.2:
+            self.must(await queue.requeue(call, delay_s=0, waiting_for=WaitingFor.TRUNK_CAPACITY, detail={}), "rang nowhere")
+            return
+        self.must(await queue.record_ringing(call, pdd_ms=1, detail={}), "rang")
+        if random.random() < 0.5:
+            self.must(await queue.record_answer(call, ring_ms=1, ring_error_ms=0, ids={}, detail={}), "answered")
+            self.must(await queue.finish(call, TALKED), "ended")
+        else:
+            self.must(await queue.finish(call, NO_ANSWER), "not connected")
+
+    def must(self, done: bool, what: str) -> None:
+        self.done[what] += 1
+        self.faults[f"{what}: the claim was not ours"] += not done
+
+    async def producer(self) -> None:
+        while self.lasts:
+            now = datetime.now(UTC)
+            batch = [
+                NewCall(
+                    account=f"a{random.randint(1, ACCOUNTS)}",
+                    to="+12125550100",
+                    trunk=f"t{random.randrange(TRUNKS)}",
+                    priority=random.randint(0, 3),
+                    run_at=now + timedelta(seconds=random.choice([-1, 0.2])),
+                    expires_at=now + timedelta(seconds=random.choice([0.4, 60])),
+                )
+                for _ in range(random.randint(1, 12))
+            ]
+            self.done["enqueued"] += len(await self.calls.enqueue(batch))
+            await asyncio.sleep(0.015)
+
+    async def canceler(self) -> None:
+        connection = await self.database.connect()
+        while self.lasts:
+            rows = await connection.fetch(
+                "SELECT id FROM calls WHERE account_id = $1 AND ended_at IS NULL ORDER BY random() LIMIT 3",
+                random.randint(1, ACCOUNTS),
+            )
+            for row in rows:
+                self.done[(await self.calls.request_cancel(row["id"])).value] += 1
+            await asyncio.sleep(0.02)
+        await connection.close()
+
+    async def stager(self, queue: QueueStore) -> None:
+        while self.lasts:
+            self.done["staged"] += await queue.stage_due_calls(50)
+            await asyncio.sleep(0.02)
+
+    async def expirer(self, queue: QueueStore) -> None:
+        while self.lasts:
+            self.done["expired"] += len(await queue.expire_calls(50))
+            await asyncio.sleep(0.03)
+
+    async def operator(self) -> None:
+        while self.lasts:
+            name = f"a{random.randint(STEADY + 1, ACCOUNTS)}"
+            change = AccountChange(
+                max_concurrent=random.randint(1, HIGHEST_LIMIT),
+                weight=float(random.randint(1, 3)),
+                paused=random.random() < 0.1,
+            )
+            await self.accounts.update(name, change)
+            self.done["limits changed"] += 1
+            await asyncio.sleep(0.02)
+
+    async def probe(self, queue: QueueStore) -> None:
+        connection = await self.database.connect()
+        while self.lasts:
+            over = await connection.fetchrow(OVER_LIMIT, STEADY, HIGHEST_LIMIT)
+            assert over is not None
+            self.faults["accounts over their limit"] += over["accounts"]
+            self.faults["trunks over their channels"] += over["trunks"]
+            self.faults["counter drift"] += (await queue.counter_drift()).total
+            self.done["probes"] += 1
+            await asyncio.sleep(0.05)
+        await connection.close()
+
+    async def rage(self, seconds: float) -> None:
+        self.stop_at = time.monotonic() + seconds
+        async with asyncio.TaskGroup() as tasks:
+            for queue in self.queues:
+                tasks.create_task(self.conductor(queue))
+            for _ in range(3):
+                tasks.create_task(self.producer())
+            for _ in range(2):
+                tasks.create_task(self.canceler())
+                tasks.create_task(self.stager(self.queues[0]))
+            tasks.create_task(self.expirer(self.queues[0]))
+            tasks.create_task(self.operator())
+            tasks.create_task(self.probe(self.queues[0]))
+
+
+@pytest.fixture
+async def storm(database_url: str):
+    database = Database(database_url, min_size=4, max_size=24, command_timeout_s=30)
+    await database.open()
+    storm = Storm(database)
+    await storm.furnish()
+    yield storm
+    await database.close()
+
+
+async def test_limits_are_exact_under_12_claimers_and_everything_else_at_once(storm: Storm):
+    deadlocks_before = await deadlocks(storm.database)
+    await storm.rage(SECONDS)
+    storm.faults["counter drift"] += (await storm.queues[0].counter_drift()).total
+    storm.faults["deadlocks"] += await deadlocks(storm.database) - deadlocks_before
+    storm.faults["dials faster than the trunk's pace"] += await pace_breaches(storm.database)
+    print(dict(storm.done))
+    assert +storm.faults == {}
+    for happened in (
+        "claimed",
+        "requeued",
+        "rang nowhere",
+        "answered",
+        "ended",
+        "not connected",
+        "canceled",
+        "requested",
+        "staged",
+        "expired",
+    ):
+        assert storm.done[happened] > 0, f"the test did not do what it should: {happened}"
+
+
+async def deadlocks(database: Database) -> int:
+    connection: asyncpg.Connection = await database.connect()
+    try:
+        return await connection.fetchval("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+    finally:
+        await connection.close()
+
+
+async def pace_breaches(database: Database) -> int:
+    """How often more than CPS dial times of one trunk lie within one second."""
+    connection = await database.connect()
+    rows = await connection.fetch("SELECT trunk_id, date_part('epoch', dial_at) AS at FROM dials ORDER BY dial_at")
+    await connection.close()
+    times = defaultdict(list)
+    for row in rows:
+        times[row["trunk_id"]].append(row["at"])
+    return sum(
+        trunk[first + CPS] - trunk[first] < 1 - 1e-6 for trunk in times.values() for first in range(max(0, len(trunk) - CPS))
+    )
