@@ -15,6 +15,7 @@ from uuid import UUID
 
 import structlog
 from livekit.protocol import models as proto_models
+from livekit.protocol import sip as proto_sip
 
 from sip.clock import Clock
 from sip.errors import BadPlan, CarrierUnavailable, RoomRefused
@@ -121,30 +122,38 @@ class LiveKitCarrier:
             webhooks_work=lambda: self.webhooks.work,
         )
         room.leg = leg
-        timeout_s = plan.request_ring_s + self._timings.dial_margin_s
-
-        async def send() -> None:
-            try:
-                answer = await self._server.dial(request, timeout_s=timeout_s, may_leave=lambda: leg.may_be_sent)
-            except Exception as error:
-                # A defect of ours; whether the request left is not known, so the room must tell.
-                self._observer.carrier_error("defect")
-                log.exception("livekit_dial_failed", room=room.name, call_id=plan.call_id)
-                answer = result_unknown(f"defect: {type(error).__name__}")
-            if isinstance(answer, DialFailure):
-                if not answer.over:
-                    self._observer.carrier_error("dial_unknown")
-                    log.warning("livekit_dial_unknown", room=room.name, call_id=plan.call_id, text=answer.signal.text)
-                leg.request_failed(answer)
-            else:
-                leg.request_answered({"livekit_sip_call_id": answer.sip_call_id, "participant_sid": answer.participant_id})
-            room.moved()
-
-        task = asyncio.create_task(send(), name=f"livekit-dial {room.name}")
+        task = asyncio.create_task(self._send(room, leg, plan, request), name=f"livekit-dial {room.name}")
         self._dials.add(task)
         task.add_done_callback(self._dials.discard)
         room.moved()
         return leg
+
+    async def _send(
+        self, room: LiveKitRoom, leg: LiveKitLeg, plan: DialPlan, request: proto_sip.CreateSIPParticipantRequest
+    ) -> None:
+        timeout_s = plan.request_ring_s + self._timings.dial_margin_s
+        try:
+            answer = await self._server.dial(request, timeout_s=timeout_s, may_leave=lambda: leg.may_be_sent)
+        except Exception as error:
+            # A defect of ours; whether the request left is not known, so the room must tell.
+            self._observer.carrier_error("defect")
+            log.exception("livekit_dial_failed", room=room.name, call_id=plan.call_id)
+            answer = result_unknown(f"defect: {type(error).__name__}")
+        if isinstance(answer, DialFailure):
+            if not answer.over:
+                self._observer.carrier_error("dial_unknown")
+                log.warning("livekit_dial_unknown", room=room.name, call_id=plan.call_id, text=answer.signal.text)
+            leg.request_failed(answer)
+        else:
+            leg.request_answered({"livekit_sip_call_id": answer.sip_call_id, "participant_sid": answer.participant_id})
+            if leg.room_must_go and self._watch.find(room.name) is None:
+                # Given up long ago, and somebody picks up nevertheless.
+                log.warning("livekit_answer_after_the_end", room=room.name, call_id=plan.call_id)
+                try:
+                    await self._server.delete_room(room.name)
+                except (CarrierUnavailable, LiveKitRefusal) as error:
+                    log.warning("livekit_room_not_deleted", room=room.name, error=str(error))
+        room.moved()
 
     async def close_room(self, name: RoomName) -> None:
         """Delete the room with all that is in it; no error if there is none. Raises CarrierUnavailable."""

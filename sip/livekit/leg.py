@@ -109,6 +109,10 @@ class LiveKitLeg:
         return not self._ordered
 
     @property
+    def _may_be_joining(self) -> bool:
+        return self._seen_s is None and self._clock.now_s() < self.dialled_at_s + self._timings.order_grace_s
+
+    @property
     def room_is_deleted(self) -> bool:
         """By us."""
         return self._deleted_s is not None
@@ -125,6 +129,7 @@ class LiveKitLeg:
         now_s = self._clock.now_s()
         self._ids.update({name: value for name, value in ids.items() if value})
         self._seen_s = now_s
+        self.room_must_go = self._deleted_s is not None  # it was joining while its room was deleted
         if self.stage is Stage.WAITING:
             # With digits to send, it returns after them.
             earliest_s = self._not_answered_s if self._plan.dtmf else max(self._not_answered_s, now_s - 2 * REQUEST_ERROR_S)
@@ -135,9 +140,10 @@ class LiveKitLeg:
         if self.stage is not Stage.WAITING:
             return
         self._failure, self._failed_s = failure, self._clock.now_s()
-        if not failure.over and self._deleted_s is None:
+        if not failure.over and (self._deleted_s is None or self._may_be_joining):
             self.stage = Stage.RECONCILING
-            self.deadline_s = self.dialled_at_s + self._plan.request_ring_s + self._timings.reconcile_margin_s
+            if self._deleted_s is None:
+                self.deadline_s = self.dialled_at_s + self._plan.request_ring_s + self._timings.reconcile_margin_s
         elif self._notice is None and self._a_notice_would_matter(failure):
             self.stage = Stage.NOTICE_AWAITED
             self.deadline_s = self._failed_s + self._timings.ring_notice_s
@@ -157,8 +163,8 @@ class LiveKitLeg:
             self.stage, self._gone, self.deadline_s = Stage.ANSWERED, None, None
         elif self.stage is Stage.WAITING and self._deleted_s is None:
             self.deadline_s = None
-        elif self.stage is Stage.WAITING and self._deleted_s is not None and span.sent_s > self._deleted_s:
-            # A server without the fence made the room anew for a request that was late.
+        if self._deleted_s is not None and span.sent_s > self._deleted_s:
+            # It was joining while its room was deleted, which brings the room to life again; or the server lacks the fence.
             self.room_must_go = True
         status = occupant.call_status
         if status == "hangup":
@@ -218,16 +224,18 @@ class LiveKitLeg:
 
     def room_deleted(self) -> None:
         """Its room has been deleted by us: it is over, or will be as soon as its request says so."""
+        self.room_must_go = False
+        if self.stage is Stage.ENDED:
+            return
         again = self._deleted_s is not None and self.deadline_s is None
         self._deleted_s = self._clock.now_s()
-        self.room_must_go = False
         if self.stage in (Stage.ANSWERED, Stage.GONE):
             self._gone = self._gone or Moment(self._deleted_s, REQUEST_ERROR_S)
             self._end_answered("", source="order")
-        elif self.stage in (Stage.RECONCILING, Stage.NOTICE_AWAITED) or (self.stage is Stage.WAITING and again):
+        elif self.stage is Stage.NOTICE_AWAITED or again or (self.stage is Stage.RECONCILING and not self._may_be_joining):
             self._failed_s = self._deleted_s
             self._end_unanswered()
-        elif self.stage is Stage.WAITING:
+        elif self.stage in (Stage.WAITING, Stage.RECONCILING):
             self.deadline_s = self._deleted_s + self._timings.order_grace_s
 
     def expire(self, now_s: float) -> None:
@@ -237,7 +245,7 @@ class LiveKitLeg:
         if self.stage is Stage.RECONCILING:
             self.deadline_s, self.room_must_go = None, True
         elif self.stage is Stage.WAITING and self._deleted_s is not None:
-            # The request says nothing. Once more, in case it came late and the server made the room anew.
+            # The request says nothing. Once more, in case the room came to life again.
             self.deadline_s, self.room_must_go = None, True
         elif self.stage is Stage.WAITING:
             self._failure = result_unknown("the leg was gone, and the dial request got no answer")

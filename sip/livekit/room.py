@@ -164,7 +164,7 @@ class LiveKitRoom:
 
     def moved(self) -> None:
         """Have the next look and the deadline computed again."""
-        if self.leg is not None and self.leg.stage is Stage.ENDED and self.leg.room_is_deleted:
+        if self.leg is not None and self.leg.stage is Stage.ENDED and self.leg.room_is_deleted and not self.leg.room_must_go:
             self.closed = True
         self._changed(self)
 

@@ -1,7 +1,7 @@
 """Rooms as LiveKit shows them: whose they are, and who is in them.
 
-A room is ours if its name begins with this deployment's prefix and its metadata carries the deployment's id; nothing else is
-ever touched. Turns LiveKit's messages into views that the rest of the package reasons about, and knows of no events.
+A room is ours if its name begins with this deployment's prefix and its metadata carries the deployment's id, or is empty;
+nothing else is ever touched. Turns LiveKit's messages into views that the rest of the package reasons about; knows no events.
 """
 
 from __future__ import annotations
@@ -40,9 +40,14 @@ class Deployment:
         return name.startswith(self._prefix)
 
     def is_ours(self, *, name: str, metadata: str) -> bool:
-        """Whether name and metadata both say that the room is ours."""
+        """Whether name and metadata say that the room is ours.
+
+        No metadata at all is a room of ours that a late participant brought to life again after its deletion.
+        """
         if not self.named_ours(name):
             return False
+        if not metadata:
+            return True
         try:
             mark = json.loads(metadata)
         except ValueError:

@@ -26,7 +26,7 @@ class LiveKitTimings:
     """Between looks at a room whose callee does not ring yet; the bound on the error of the ring time."""
     sweep_s: float = 1.0
     """Between listings of all our rooms, one request each."""
-    active_look_s: float = 3.0
+    active_look_s: float = 2.0
     """Between looks at an active room, as far as `looks_per_s` leaves room: end signals of agents are found by it."""
     looks_per_s: float = 50.0
     """Bound on looks at single rooms, over all rooms. Looks that matter more go first; the others come later."""
@@ -36,8 +36,9 @@ class LiveKitTimings:
     """How long to wait for the webhook that says why an answered leg is gone."""
     ring_notice_s: float = 1.0
     """How long to wait for the webhook that says whether a refused leg had been ringing, if that changes the cause."""
-    order_grace_s: float = 5.0
-    """After we deleted a room, how long its dial request may take to fail before the leg counts as ended anyway."""
+    order_grace_s: float = 7.0
+    """After we deleted a room, how long a leg may still come to join it, and its dial request may take to fail; then the leg
+    counts as ended. The SIP service gives up joining after 5 s."""
     reconcile_margin_s: float = 10.0
     """How long after its ring time a leg whose request's result is unknown may still turn up."""
     webhook_max_age_s: float = 300.0

@@ -1,8 +1,8 @@
 """The test numbers and the script behind each.
 
 A test number is `+1 NPA 555 01NN`: the range 555-0100 to 555-0199, which the North American Numbering Plan reserves for
-fiction in every area code. NN selects the script, any NPA will do, so that hundreds of different numbers share one script. A test
-number without a script of its own behaves like any other number (sip.simulated.mix).
+fiction in every area code. NN selects the script, any NPA will do, so that hundreds of different numbers share one script. A
+test number without a script of its own behaves like any other number (sip.simulated.mix).
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ RINGS_OUT = Script(
 )
 VOICEMAIL_WITH_BEEP = Script(
     name="voicemail_with_beep",
-    sentence="Rings for 5 s, then voicemail: a greeting of 6 s, a beep, silence, no hang-up. The agent ends the call after 10 s.",
+    sentence="Rings for 5 s, then voicemail: a greeting of 6 s, a beep, no hang-up. The agent ends the call after 10 s.",
     steps=(Ring(POST_DIAL_DELAY_S), Answer(5.0)),
     audio=(*_GREETING, Sound(SoundKind.BEEP, 0.42)),
     agent_ends_after_s=10.0,
@@ -91,7 +91,7 @@ VOICEMAIL_WITH_BEEP = Script(
 )
 VOICEMAIL_WITHOUT_BEEP = Script(
     name="voicemail_without_beep",
-    sentence="Rings for 5 s, then voicemail: a greeting of 6 s, silence, no hang-up. The agent ends the call after 10 s.",
+    sentence="Rings for 5 s, then voicemail: a greeting of 6 s, no beep, no hang-up. The agent ends the call after 10 s.",
     steps=(Ring(POST_DIAL_DELAY_S), Answer(5.0)),
     audio=_GREETING,
     agent_ends_after_s=10.0,

@@ -2,8 +2,8 @@
 
 A script is data: it says when the far end does what, what it sounds like, and what may be concluded from that without
 listening. Whoever plays it (the simulated carrier, a stand-in for a SIP service) decides nothing. All times are seconds; each
-step's `after_s` counts from the step before it, the first from the INVITE. A script whose last step does not end the call belongs
-to a callee who does nothing more: rings on, stays on the line, or never responded at all.
+step's `after_s` counts from the step before it, the first from the INVITE. A script whose last step does not end the call
+belongs to a callee who does nothing more: rings on, stays on the line, or never responded at all.
 """
 
 from __future__ import annotations

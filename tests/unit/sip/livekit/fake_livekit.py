@@ -29,6 +29,7 @@ REQUESTS: Mapping[str, type[Message]] = {
     "ListRooms": proto_room.ListRoomsRequest,
     "DeleteRoom": proto_room.DeleteRoomRequest,
     "ListParticipants": proto_room.ListParticipantsRequest,
+    "RemoveParticipant": proto_room.RoomParticipantIdentity,
     "CreateDispatch": proto_dispatch.CreateAgentDispatchRequest,
     "ListSIPOutboundTrunk": proto_sip.ListSIPOutboundTrunkRequest,
     "CreateSIPParticipant": proto_sip.CreateSIPParticipantRequest,
@@ -89,6 +90,8 @@ class FakeLiveKit:
         self.people: dict[str, dict[str, proto_models.ParticipantInfo]] = defaultdict(dict)
         self.trunks: list[proto_sip.SIPOutboundTrunkInfo] = []
         self.auto_create = False
+        self.undead: set[str] = set()
+        """Rooms that came to life again after their deletion, and cannot be deleted."""
         self.received: list[tuple[str, Message]] = []
         self.dials: list[FakeDial] = []
         self.misbehaviour: dict[str, TwirpError | web.Response | str | float] = {}
@@ -243,10 +246,19 @@ class FakeLiveKit:
             case proto_room.DeleteRoomRequest():
                 if request.room not in self.rooms:
                     raise TwirpError("not_found", "twirp error unknown: requested room does not exist", 404)
+                if request.room in self.undead:
+                    raise TwirpError("unknown", "twirp error unknown: could not find object", 500)
                 self.deletes_room(request.room)
                 return proto_room.DeleteRoomResponse()
             case proto_room.ListParticipantsRequest():
                 return proto_room.ListParticipantsResponse(participants=self.people.get(request.room, {}).values())
+            case proto_room.RoomParticipantIdentity():
+                if self.people[request.room].pop(request.identity, None) is None:
+                    raise TwirpError("not_found", "twirp error unknown: participant does not exist", 404)
+                for dial in self.dials:
+                    if (dial.request.room_name, dial.request.participant_identity) == (request.room, request.identity):
+                        dial.fail(RING_OUT)
+                return proto_room.RemoveParticipantResponse()
             case proto_dispatch.CreateAgentDispatchRequest():
                 if not self.auto_create:
                     raise TwirpError("unavailable", "twirp error unknown: no response from servers", 503)

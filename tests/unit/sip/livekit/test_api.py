@@ -120,6 +120,7 @@ CALLS = {
     "delete_room": lambda server, _: server.delete_room("r"),
     "list_rooms": lambda server, _: server.list_rooms(),
     "list_participants": lambda server, _: server.list_participants("r"),
+    "remove_participant": lambda server, _: server.remove_participant(room="r", identity="i"),
     "create_dispatch": lambda server, _: server.create_dispatch(room="r", agent_name="a"),
     "list_outbound_trunks": lambda server, _: server.list_outbound_trunks(),
 }
@@ -136,7 +137,15 @@ def test_every_call_to_livekit_is_known_to_the_next_test():
 
 @pytest.mark.parametrize("call", CALLS)
 async def test_every_call_to_livekit_ends_in_time_whatever_the_server_does(line, call):
-    for method in ("CreateRoom", "DeleteRoom", "ListRooms", "ListParticipants", "CreateDispatch", "ListSIPOutboundTrunk"):
+    for method in (
+        "CreateRoom",
+        "DeleteRoom",
+        "ListRooms",
+        "ListParticipants",
+        "RemoveParticipant",
+        "CreateDispatch",
+        "ListSIPOutboundTrunk",
+    ):
         line.livekit.misbehaviour[method] = 60.0
     server = line.carrier._server
     async with asyncio.timeout(10):

@@ -341,3 +341,37 @@ async def test_a_leg_that_ended_and_whose_room_is_deleted_is_watched_no_more(lin
     await leg.hang_up()
     await ended(room)
     assert len(line.carrier._watch) == 0
+
+
+@pytest.mark.parametrize("answered", [False, True])
+async def test_a_leg_that_joined_while_its_room_was_deleted_is_taken_out_of_the_room_that_this_brought_to_life(
+    make_line, answered
+):
+    line = await make_line(order_grace_s=10.0)
+    room, leg, dial = await line.dialled()
+    line.livekit.dials.remove(dial)
+    await leg.hang_up()
+    line.livekit.rooms[room.name] = Room(name=room.name)
+    line.livekit.undead.add(room.name)
+    line.livekit.dials.append(dial)
+    line.livekit.puts_leg(dial, "active" if answered else "ringing")
+    if answered:
+        dial.answer()
+    end, _ = await ended(room)
+    assert end.cause is HangupCause.ORDERED
+    assert not line.livekit.people[room.name]
+    assert line.livekit.count("CreateSIPParticipant") == 1
+
+
+async def test_a_callee_who_answers_after_the_order_to_hang_up_is_not_left_alone(make_line):
+    line = await make_line(order_grace_s=0.1, ring_poll_s=60.0, active_look_s=60.0)
+    room, leg, dial = await line.dialled()
+    line.livekit.dials.remove(dial)
+    await leg.hang_up()
+    end, _ = await ended(room)  # given up: neither request nor looks say anything
+    assert end.cause is HangupCause.ORDERED
+    deletions = line.livekit.count("DeleteRoom")
+    line.livekit.rooms[room.name] = Room(name=room.name)
+    line.livekit.puts_leg(dial, "active")
+    dial.answer()
+    await line.livekit.until_received("DeleteRoom", deletions + 1)
