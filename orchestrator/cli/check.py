@@ -72,8 +72,11 @@ async def _check_database(settings: Settings) -> tuple[list[Finding], Known | No
             found = [await _check_server(database), *await _check_durability(database)]
             pending = await check_schema(database)
             if pending:
+                # An embedded server's schema is made by whatever command comes first.
+                owned = not settings.database.url.get_secret_value()
                 text = f"its schema is not this program's: {', '.join(pending)} has not run"
-                return [*found, Finding(subject="schema", ok=False, text=text, remedy="run `orchestrator migrate`")], None
+                remedy = "run `orchestrator migrate`"
+                return [*found, Finding(subject="schema", ok=False, text=text, remedy=remedy, fatal=not owned)], None
             found.append(Finding(subject="schema", ok=True, text="it is this program's"))
             trunks = await TrunkStore(database=database).list()
             accounts = await AccountStore(database=database).list()

@@ -59,7 +59,7 @@ class CallStore:
     async def show(self, call_id: CallId) -> CallView:
         """A call with all that happened to it. Raises NotFound."""
         async with self._database.session() as session:
-            row = await session.fetch_one("list_calls", None, None, None, None, None, None, 1, call_id)
+            row = await session.fetch_one("show_call", call_id)
             if row is None:
                 raise NotFound(f"there is no call {call_id}")
             attempts = await session.fetch("list_attempts", call_id)
@@ -76,17 +76,18 @@ class CallStore:
         """Newest first. Raises BadInput for a limit out of range."""
         if not 1 <= wanted.limit <= MOST_LISTED_AT_ONCE:
             raise BadInput(f"the limit must be from 1 to {MOST_LISTED_AT_ONCE}, not {wanted.limit}")
-        rows = await self._database.fetch(
-            "list_calls",
+        arguments: list[object] = [
             wanted.account,
-            wanted.batch,
             wanted.to,
             [state.value for state in wanted.states] or None,
             None if wanted.end_reason is None else wanted.end_reason.value,
             wanted.before,
             wanted.limit,
-            None,
-        )
+        ]
+        if wanted.batch is None:
+            rows = await self._database.fetch("list_calls", *arguments)
+        else:
+            rows = await self._database.fetch("list_calls_of_batch", *arguments, wanted.batch)
         return [call_of(row) for row in rows]
 
     async def request_cancel(self, call_id: CallId) -> CancelResult:

@@ -42,7 +42,7 @@ def trunk_of(row: Row) -> TrunkRow:
 
 
 def call_of(row: Row) -> CallRow:
-    """A row of list_calls.sql."""
+    """A row of call_overview."""
     return CallRow(
         call_id=CallId(row["id"]),
         account=row["account"],

@@ -119,8 +119,8 @@ class LiveKitServer:
     async def delete_room(self, name: str) -> bool:
         """Delete a room with all that is in it; False if there was none. Raises LiveKitUnavailable or LiveKitRefusal.
 
-        A room that somebody was joining while it was deleted comes to life again, and the server (1.13.5 with Redis) cannot delete
-        that one, since it has forgotten on which node it is. It can be emptied, which ends what matters; it closes by itself.
+        A room that somebody was joining while it was deleted comes to life again, and the server (1.13.5 with Redis) cannot
+        delete that one, having forgotten on which node it is. It can be emptied, which ends what matters; it closes by itself.
         """
         request = proto_room.DeleteRoomRequest(room=name)
         try:

@@ -1,24 +1,48 @@
-"""Run the benchmarks, all or those named, and print one table: `python -m tests.bench [load latency claim livekit]`."""
+"""Run the benchmarks, all or those named, and print one table: `python -m tests.bench [latency load claim livekit]`."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from pathlib import Path
 
+import pytest
 import structlog
 import uvloop
 
-from tests.bench import latency, load
+from tests.bench import bench_claim, latency, load
 
 Rows = list[tuple[str, str, str]]
-BENCHES: dict[str, Callable[[], Awaitable[Rows]]] = {"load": load.measure, "latency": latency.measure}
+WARNING = 30
+
+
+def measure_claim() -> Rows:
+    few, many = asyncio.run(bench_claim.run())
+    return [
+        (f"claim of 20, {few.ready:,} ready, median", f"{few.median_ms:.2f} ms", ""),
+        (f"claim of 20, {many.ready:,} ready, median", f"{many.median_ms:.2f} ms", ""),
+        ("ratio of the medians", f"{many.median_ms / few.median_ms:.2f}", f"at most {bench_claim.MOST_RATIO}"),
+    ]
+
+
+def measure_livekit() -> Rows:
+    code = pytest.main(["-q", "-s", "-p", "no:cacheprovider", str(Path(__file__).with_name("through_livekit.py"))])
+    return [("exit code", str(int(code)), "0")]
+
+
+BENCHES: dict[str, Callable[[], Rows]] = {
+    "latency": lambda: uvloop.run(latency.measure()),
+    "load": lambda: uvloop.run(load.measure()),
+    "claim": measure_claim,
+    "livekit": measure_livekit,
+}
 
 
 def main(names: list[str]) -> None:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(WARNING))
     for name in names or BENCHES:
-        for what, measured, wanted in uvloop.run(BENCHES[name]()):
+        for what, measured, wanted in BENCHES[name]():
             print(f"{name:<8} | {what:<38} | {measured:>12} | {wanted}", flush=True)
 
 

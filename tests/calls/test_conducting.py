@@ -198,7 +198,7 @@ async def test_a_defect_in_one_call_ends_it_as_internal_error_and_frees_everythi
 @pytest.mark.parametrize(
     ("to", "reason"),
     [
-        ("+1212555", EndReason.INVALID_NUMBER),
+        ("+12120000000", EndReason.INVALID_NUMBER),
         ("+19005550123", EndReason.BLOCKED_DO_NOT_CALL),
         ("+881612345678", EndReason.BLOCKED_DO_NOT_CALL),
         ("+4930901820", EndReason.BLOCKED_DO_NOT_CALL),

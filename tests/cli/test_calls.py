@@ -109,10 +109,10 @@ def test_watching_goes_on_until_ctrl_c_and_leaves_with_0(office):
     assert daemon.returncode == 0, log
 
 
-def test_an_answer_into_a_pipe_that_nobody_reads_is_no_error(office):
+def test_an_answer_into_a_pipe_that_nobody_reads_leaves_without_a_word(office):
     process = started("calls", "list", "--json")
     assert process.stdout is not None
     process.stdout.close()
-    assert process.wait(timeout=30) == 0
+    assert process.wait(timeout=30) == 1
     assert process.stderr is not None
     assert process.stderr.read() == ""

@@ -21,7 +21,8 @@ def test_a_call_is_queued_with_all_that_was_asked_for(office):
     queued = office(
         *ONE, "--json", "--metadata", '{"order": 7}', "--caller-id", "212 555 0190", "--run-at", "2030-01-01T09:00:00+01:00",
         "--expires-at", "2030-01-02T00:00:00Z", "--priority", "5", "--key", "order-7", "--batch", "spring", "--agent", "bob",
-        "--header", "X-Campaign=spring=1", "--display-name", "Acme", "--dtmf", "ww12#", "--ring-timeout", "20", "--max-duration", "60",
+        "--header", "X-Campaign=spring=1", "--display-name", "Acme", "--dtmf", "ww12#", "--ring-timeout", "20",
+        "--max-duration", "60",
     )  # fmt: skip
     assert queued.code == 0, queued.err
     assert queued.document == {"call_id": 1, "created": True}
@@ -72,7 +73,7 @@ def test_bad_input_is_one_line_that_names_it_and_queues_nothing(office, argument
     refused = office(*arguments)
     assert refused.code == code
     assert refused.out == ""
-    assert [line for line in refused.err.splitlines() if not line.startswith("warning")][0].startswith("error: ")
+    assert refused.err.splitlines()[-1].startswith("error: ")
     assert names in refused.err
     assert office("calls", "list", "--json").document == []
 
@@ -152,7 +153,7 @@ def test_an_unknown_account_refuses_every_line_that_names_it(office, tmp_path):
 
 def test_a_file_interrupted_by_ctrl_c_goes_on_where_it_stopped(office, tmp_path):
     path = tmp_path / "calls.csv"
-    numbers = [f"+1212{n}" for n in range(2_000_000, 2_040_000) if n // 10_000 % 1000 != 976]
+    numbers = [f"+1212{n}" for n in range(2_000_000, 2_020_000) if n // 10_000 % 1000 != 976]
     path.write_text("\n".join(["to", *numbers]))
     command = ("enqueue", "--file", str(path), "--batch", "b", "--account", "acme")
     process = started(*command)
@@ -167,4 +168,8 @@ def test_a_file_interrupted_by_ctrl_c_goes_on_where_it_stopped(office, tmp_path)
     assert 0 < stopped_at < len(numbers)
     done = office(*command, "--json").documents[-1]
     assert done["already_queued"] == stopped_at
-    assert office("calls", "summary", "b", "--json").document["total"] == done["queued"] + stopped_at == done["lines"] - done["refused"]
+    assert (
+        office("calls", "summary", "b", "--json").document["total"]
+        == done["queued"] + stopped_at
+        == done["lines"] - done["refused"]
+    )

@@ -33,7 +33,9 @@ async def test_an_account_is_made_changed_and_shown(office: Office):
     assert await office.accounts.get("b") == made
     assert (made.country, made.allowed_countries, made.allowed_specials) == ("DE", ("DE", "AT"), frozenset({"toll_free"}))
     assert (made.caller_ids, made.trunk, made.paused, made.inflight, made.ready) == (("+4930123456",), "main", False, 0, 0)
-    changed = await office.accounts.update("b", AccountChange(max_concurrent=3, paused=True, allowed_specials=(), agent_name=""))
+    changed = await office.accounts.update(
+        "b", AccountChange(max_concurrent=3, paused=True, allowed_specials=(), agent_name="")
+    )
     assert changed == dataclasses.replace(made, max_concurrent=3, paused=True, allowed_specials=frozenset(), agent_name="")
     assert [account.name for account in await office.accounts.list()] == ["acme", "b"]
 
@@ -99,7 +101,9 @@ async def test_a_trunk_is_made_changed_and_shown(office: Office):
     assert await office.trunks.get("b") == made
     assert (made.max_cps, made.trunk.preconnect_voicemail_codes) == (2.5, frozenset({480, 487}))
     changed = await office.trunks.update("b", TrunkChange(enabled=False, max_channels=5, patterns=()))
-    assert changed == dataclasses.replace(made, enabled=False, max_channels=5, trunk=dataclasses.replace(made.trunk, patterns=()))
+    assert changed == dataclasses.replace(
+        made, enabled=False, max_channels=5, trunk=dataclasses.replace(made.trunk, patterns=())
+    )
     assert [status.trunk.name for status in await office.trunks.list()] == ["b", "main"]
 
 

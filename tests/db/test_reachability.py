@@ -53,7 +53,9 @@ async def test_an_operation_in_flight_when_the_database_goes_away_is_unavailable
     await transaction.start()
     await locker.execute("LOCK TABLE calls")
     waiting = asyncio.create_task(office.calls.show(call_id))
-    while not await locker.fetch("SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"):
+    while not await locker.fetch(
+        "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    ):
         await asyncio.sleep(0)
     await hang_up_all(database_url)
     with pytest.raises(DatabaseUnavailable):
@@ -147,7 +149,9 @@ async def test_new_calls_and_cancels_are_heard(office: Office, ear: Ear):
         assert await ear.cancels.get() == call.call_id
 
 
-async def test_a_listener_that_was_cut_off_says_so_and_comes_back_and_makes_everybody_look(office: Office, ear: Ear, database_url: str):
+async def test_a_listener_that_was_cut_off_says_so_and_comes_back_and_makes_everybody_look(
+    office: Office, ear: Ear, database_url: str
+):
     async with asyncio.timeout(10):
         await ear.queue.wait()
         ear.queue.clear()

@@ -78,7 +78,7 @@ CREATE TABLE trunks (
                                        AND NOT jsonb_path_exists(patterns, 'strict $[*] ? (@.type() != "array" || @.size() != 2)')
                                        AND NOT jsonb_path_exists(patterns, 'strict $[*][*] ? (@.type() != "string")', '{}', true)),
     created_at                  timestamptz NOT NULL DEFAULT clock_timestamp(),
-    CHECK (max_ring_s > min_ring_s AND max_ring_s < 'infinity')
+    CONSTRAINT trunks_max_ring_s_above_min_ring_s CHECK (max_ring_s > min_ring_s AND max_ring_s < 'infinity')
 );
 
 -- A trunk's limits, and the counters that are compared with them.
@@ -326,6 +326,18 @@ CREATE TABLE call_events (
     PRIMARY KEY (call_id, id),
     CHECK ((kind = 'state') = (state IS NOT NULL))
 );
+
+-- A call as people and programs look at it: names instead of ids, and the caller id that was shown.
+CREATE VIEW call_overview AS
+SELECT c.id, a.name AS account, c.to_number, c.state, c.end_reason, c.batch, c.idempotency_key, c.agent_name, c.metadata, c.priority,
+       c.created_at, c.run_at, c.expires_at, c.waiting_for, c.deferrals, c.epoch, c.attempt, t.name AS trunk,
+       coalesce(d.caller_id, c.caller_id) AS caller_id, c.cancel_requested_at, c.claimed_at, c.dialed_at, c.ringing_at, c.answered_at,
+       c.ended_at, c.dialled, c.answered_by, c.sip_code, c.sip_reason, c.q850_cause, c.hangup_cause, c.error_code, c.error_message,
+       c.pdd_ms, c.ring_ms, c.ring_error_ms, c.talk_ms, c.sip_call_id, c.livekit_sip_call_id, c.participant_sid, c.evidence
+  FROM calls c
+  JOIN accounts a ON a.id = c.account_id
+  LEFT JOIN trunks t ON t.id = c.trunk_id
+  LEFT JOIN LATERAL (SELECT caller_id FROM dials WHERE call_id = c.id ORDER BY epoch DESC LIMIT 1) d ON true;
 
 -- A limit, a weight or a pause changed by an operator reaches the lanes. Claim and finish do not fire it, because their SET
 -- lists do not name these columns.

@@ -53,7 +53,10 @@ def test_blank_lines_and_empty_fields_say_nothing(read):
 
 def test_a_line_that_is_not_utf8_is_refused_and_the_others_are_read(read):
     rows = read(b"to,metadata.name\n+12125550100,Jos\xe9\n+12125550101,Bob\n")
-    assert rows == [BadLine(2, "is not UTF-8 text: save the file as UTF-8"), Row(3, {"to": "+12125550101", "metadata.name": "Bob"})]
+    assert rows == [
+        BadLine(2, "is not UTF-8 text: save the file as UTF-8"),
+        Row(3, {"to": "+12125550101", "metadata.name": "Bob"}),
+    ]
 
 
 def test_a_line_with_another_number_of_fields_is_refused(read):

@@ -6,7 +6,15 @@ import pytest
 
 from orchestrator.cli.exits import Exit, exit_for
 from orchestrator.cli.main import cli, main
-from orchestrator.errors import BadInput, Conflict, DatabaseError, DatabaseUnavailable, MigrationRefused, NotFound, SettingsError
+from orchestrator.errors import (
+    BadInput,
+    Conflict,
+    DatabaseError,
+    DatabaseUnavailable,
+    MigrationRefused,
+    NotFound,
+    SettingsError,
+)
 from sip.errors import CarrierUnavailable
 
 

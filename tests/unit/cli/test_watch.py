@@ -111,7 +111,9 @@ async def watched(calls: Calls, *, paper: Console, as_json: bool = False, looks:
 
 
 def paper(*, terminal: bool = False) -> Console:
-    return Console(file=io.StringIO(), force_terminal=terminal, width=100, height=30, markup=False, emoji=False, highlight=False)
+    return Console(
+        file=io.StringIO(), force_terminal=terminal, width=100, height=30, markup=False, emoji=False, highlight=False
+    )
 
 
 async def test_without_a_terminal_each_change_is_one_line_with_the_number_masked(calls):

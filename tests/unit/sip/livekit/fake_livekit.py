@@ -229,7 +229,7 @@ class FakeLiveKit:
             status=outcome.status,
             body=outcome.body,
             content_type=outcome.content_type,
-            headers={"Location": "https://elsewhere.invalid/"},
+            headers={"Location": str(http.url)},
         )
 
     async def _answer(self, method: str, request: Message) -> Message | TwirpError | web.Response | str:

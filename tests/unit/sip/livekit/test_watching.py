@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from sip.causes import HangupCause
+from sip.clock import Clock
 from sip.leg import AgentJoined, AgentLeft, Dialled, EndSignal, RoomClosed
 from sip.livekit.leg import Stage
-from tests.unit.sip.livekit.conftest import ended, next_event
+from sip.livekit.room import LiveKitRoom
+from sip.livekit.watch import Watch
+from tests.unit.sip.livekit.conftest import QUICK, Tally, ended, next_event
 from tests.unit.sip.livekit.fake_livekit import RING_OUT, TwirpError, sip_error
 
 AGENT = "agent-AJ_1"
@@ -98,6 +102,20 @@ async def test_an_end_signal_that_no_look_caught_is_found_in_the_webhook(make_li
     assert isinstance(left, AgentLeft)
     assert left.on_purpose
     assert left.reason == "bye"
+
+
+async def test_the_webhook_that_tells_the_purpose_of_a_leave_is_waited_for(make_line):
+    line = await make_line(ring_notice_s=10.0)
+    room = await line.open()
+    line.livekit.puts_agent(room.name)
+    await next_event(room)
+    line.receives(line.livekit.webhook("room_started", room=room.name))
+    line.livekit.removes(room.name, AGENT)
+    await until(lambda: room._agents[AGENT].left is not None)
+    line.receives(left_notice(line, room, AGENT, "CLIENT_INITIATED", **{"orchestrator.end": "bye"}))
+    left = await next_event(room)
+    assert isinstance(left, AgentLeft)
+    assert left.on_purpose
 
 
 async def test_a_room_that_is_closed_before_any_dial_is_told(line):
@@ -250,6 +268,43 @@ async def test_looks_stay_within_their_allowance_and_those_that_matter_go_first(
         await look_again(line, 3)
     took_s = line.carrier._clock.now_s() - began_s
     assert line.tally.looks - looks <= took_s * 10.0 + 3
+
+
+class GatedServer:
+    """Answers one look at a time, when it is let."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.gate = asyncio.Semaphore(0)
+
+    async def list_participants(self, room):
+        self.asked.append(room)
+        await self.gate.acquire()
+        return []
+
+
+async def test_a_room_that_waits_for_its_agent_is_looked_at_before_active_rooms_that_are_due_longer():
+    server, clock = GatedServer(), Clock()
+    timings = replace(QUICK, looks_at_once=1, active_look_s=0.0)
+    watch = Watch(server=server, clock=clock, timings=timings, observer=Tally())
+
+    def room(name: str, *, opened_ago_s: float) -> LiveKitRoom:
+        made = LiveKitRoom(name=name, clock=clock, timings=timings, webhooks_work=lambda: False, changed=watch.reschedule)
+        made.opened_at_s -= opened_ago_s
+        return made
+
+    for number in range(3):
+        active = room(f"active-{number}", opened_ago_s=60.0)
+        active._agent_came = True
+        watch.add(active)
+    watching = asyncio.create_task(watch.run())
+    await until(lambda: len(server.asked) == 1)
+    watch.add(room("waiting", opened_ago_s=1.0))
+    server.gate.release()
+    await until(lambda: len(server.asked) == 2)
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+    assert server.asked[1] == "waiting"
 
 
 async def test_a_defect_in_one_rooms_reading_blinds_no_other(line):

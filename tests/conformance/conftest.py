@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from tests.conformance.rig import Rig, RigMaker
+from tests.conformance.rig_livekit import SPEED, livekit_rig
+from tests.conformance.rig_simulated import simulated_rig
+from tests.fixtures.livekit import RealServer, StandIn, real_livekit, start_stand_in
+
+__all__ = ["real_livekit"]
+
+NOTHING_SKIPPED = "ORCHESTRATOR_TEST_NOTHING_SKIPPED"
+
+
+@pytest.fixture(scope="session")
+def fast_stand_in(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[RealServer, StandIn]]:
+    """A real server and, before it, a stand-in whose callees do not take their time."""
+    try:
+        server: RealServer = request.getfixturevalue("real_livekit")
+    except pytest.skip.Exception as reason:
+        if os.environ.get(NOTHING_SKIPPED) == "1":
+            pytest.fail(f"{NOTHING_SKIPPED} is set, but: {reason}")
+        raise
+    stand_in = start_stand_in(server, directory=tmp_path_factory.mktemp("conformance"), time_scale=SPEED)
+    try:
+        yield server, stand_in
+    finally:
+        stand_in.process.stop()
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param("simulated", marks=pytest.mark.xdist_group("conformance-simulated")),
+        pytest.param("livekit", marks=[pytest.mark.livekit, pytest.mark.xdist_group("livekit")]),
+    ],
+)
+def new_rig(request: pytest.FixtureRequest) -> RigMaker:
+    """Puts up a rig of each carrier in turn."""
+    if request.param == "simulated":
+        return simulated_rig
+    server, stand_in = request.getfixturevalue("fast_stand_in")
+    return lambda: livekit_rig(server, stand_in)
+
+
+@pytest.fixture
+async def rig(new_rig: RigMaker) -> AsyncIterator[Rig]:
+    """A rig of this test's own."""
+    async with new_rig() as made:
+        yield made
