@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from uuid import UUID
@@ -40,6 +40,7 @@ from orchestrator.store.pool import Database
 from orchestrator.store.queue import QueueStore
 from orchestrator.store.workers import WorkerStore
 from sip.clock import Clock
+from sip.errors import CarrierUnavailable
 from sip.leg import Carrier
 from sip.livekit.carrier import LiveKitCarrier
 from sip.livekit.timings import LiveKitTimings
@@ -86,6 +87,10 @@ class Daemon:
         self._clock = Clock(scale=1.0 if settings.is_real else settings.simulated.time_scale)
         self._stop = asyncio.Event()
         self._hang_up = asyncio.Event()
+        self._database: Database | None = None
+        self._carrier: Carrier | None = None
+        self._loops: tuple[Looper, ...] = ()
+        """Those that owe progress."""
         self._draining = False
         self._exit_code = 0
 
@@ -95,6 +100,8 @@ class Daemon:
             log.warning("setting_doubtful", text=warning)
         with self._signals():
             async with contextlib.AsyncExitStack() as stack:
+                # First of all, so that whoever asks hears why nothing is dialled yet.
+                await stack.enter_async_context(self._door())
                 url = await stack.enter_async_context(database_url(self._settings))
                 database = await self._open_database(url)
                 if database is None:
@@ -105,6 +112,7 @@ class Daemon:
                 deployment_id = await WorkerStore(database=database).deployment_id()
                 carrier = build_carrier(self._settings, deployment_id=deployment_id, clock=self._clock, metrics=self._metrics)
                 stack.push_async_callback(carrier.aclose)
+                self._database, self._carrier = database, carrier
                 await self._serve(database, url, carrier)
         return self._exit_code
 
@@ -118,7 +126,7 @@ class Daemon:
             try:
                 await database.open()
             except DatabaseUnavailable as error:
-                log.error("database_unavailable", error=str(error), remedy="start it, or set database.url; trying again")
+                log.warning("database_unavailable", error=str(error), remedy="start it, or set database.url; trying again")
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(DATABASE_RETRY_S):
                         await self._stop.wait()
@@ -134,13 +142,17 @@ class Daemon:
         )
         structlog.contextvars.bind_contextvars(worker=str(worker_id)[:8])
         store = QueueStore(database=database, worker_id=worker_id)
+
+        def wake_claimer() -> None:
+            claimer.looper.wake()
+
         switchboard = Switchboard(
             seats=settings.worker.max_calls,
             carrier=carrier,
             store=store,
             clock=self._clock,
             times=conductor_times(settings),
-            on_free=lambda: claimer.looper.wake(),
+            on_free=wake_claimer,
             metrics=self._metrics,
         )
         claimer = Claimer(
@@ -181,58 +193,75 @@ class Daemon:
         )
         taking = (stager.looper, expirer.looper, recovery.looper, claimer.looper)
         lasting = (cancels.looper, heart.looper, occupancy)
-        door = self._door(database, carrier, loops=(*taking, *lasting))
-        if door is not None:
-            await door.start()
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                background = [
-                    tasks.create_task(component, name=name)
-                    for name, component in (
-                        ("carrier", carrier.run()),
-                        ("listener", listener.run()),
-                        ("lag", LoopLag(metrics=self._metrics).run()),
-                        *((looper.name, looper.run()) for looper in lasting),
-                    )
-                ]
-                claiming = [tasks.create_task(looper.run(), name=looper.name) for looper in taking]
-                background.extend(self._accompany(tasks, database, carrier, store, switchboard))
-                log.info("worker_started", worker_name=settings.worker.name, carrier=settings.carrier.kind.value)
+        self._loops = (*taking, *lasting)
+        async with asyncio.TaskGroup() as tasks:
+            background = [
+                tasks.create_task(component, name=name)
+                for name, component in (
+                    ("carrier", carrier.run()),
+                    ("listener", listener.run()),
+                    ("lag", LoopLag(metrics=self._metrics).run()),
+                    *((looper.name, looper.run()) for looper in lasting),
+                )
+            ]
+            claiming = [tasks.create_task(looper.run(), name=looper.name) for looper in taking]
+            background.extend(self._accompany(tasks, database, carrier, store, switchboard))
+            log.info("worker_started", worker_name=settings.worker.name, carrier=settings.carrier.kind.value)
 
-                await self._stop.wait()
-                self._draining = True
-                log.info("worker_stopping", live_calls=switchboard.live)
-                for looper in taking:
-                    looper.stop()
-                # No claim is under way any more once these have returned, so that none is left without a conductor.
-                await asyncio.gather(*claiming)
-                await self._drain(switchboard)
+            await self._stop.wait()
+            self._draining = True
+            self._loops = lasting
+            log.info("worker_stopping", live_calls=switchboard.live)
+            for looper in taking:
+                looper.stop()
+            # No claim is under way any more once these have returned, so that none is left without a conductor.
+            await asyncio.gather(*claiming)
+            await self._drain(switchboard)
+            try:
                 await workers.deregister(worker_id)
-                log.info("worker_stopped")
-                for task in background:
-                    task.cancel()
-        finally:
-            if door is not None:
-                await door.stop()
+            except DatabaseUnavailable as error:
+                log.warning("worker_not_deregistered", error=str(error))  # its heartbeat grows old, which says the same
+            log.info("worker_stopped")
+            for task in background:
+                task.cancel()
 
-    def _door(self, database: Database, carrier: Carrier, *, loops: Sequence[Looper]) -> HttpDoor | None:
-        """The HTTP door, unless it is turned off."""
+    @contextlib.asynccontextmanager
+    async def _door(self) -> AsyncIterator[None]:
+        """The HTTP door, unless it is turned off; open from the first moment to the last."""
         http = self._settings.http
         if http.port == 0:
-            return None
-        return HttpDoor(
+            yield
+            return
+        ready = [draining_check(lambda: self._draining), database_check(self._pending_migrations)]
+        if self._settings.is_real:
+            ready.append(carrier_check(self._reach_carrier))
+        door = HttpDoor(
             host=http.host,
             port=http.port,
             metrics=self._metrics,
-            # Loops that have been stopped to drain owe no progress.
-            alive=[loops_check(self._metrics, names=lambda: [] if self._draining else [looper.name for looper in loops])],
-            ready=[
-                draining_check(lambda: self._draining),
-                database_check(lambda: check_schema(database)),
-                *([carrier_check(carrier.reach)] if isinstance(carrier, LiveKitCarrier) else []),
-            ],
-            on_webhook=carrier.webhooks.receive if isinstance(carrier, LiveKitCarrier) else None,
+            alive=[loops_check(self._metrics, names=lambda: [looper.name for looper in self._loops])],
+            ready=ready,
+            on_webhook=self._take_webhook if self._settings.is_real else None,
         )
+        await door.start()
+        try:
+            yield
+        finally:
+            await door.stop()
+
+    async def _pending_migrations(self) -> list[str]:
+        if self._database is None:
+            raise DatabaseUnavailable("not connected yet")
+        return await check_schema(self._database)
+
+    async def _reach_carrier(self) -> None:
+        if not isinstance(self._carrier, LiveKitCarrier):
+            raise CarrierUnavailable("not connected yet: the database comes first")
+        await self._carrier.reach()
+
+    def _take_webhook(self, body: bytes, authorization: str) -> None:
+        if isinstance(self._carrier, LiveKitCarrier):  # before it is built there is no call of ours to hear of
+            self._carrier.webhooks.receive(body, authorization)
 
     async def _drain(self, switchboard: Switchboard) -> None:
         """Let live calls finish within the drain time; hang up what is left then, or on a second signal."""
@@ -279,7 +308,7 @@ class Daemon:
     async def _stop_when_idle(self, store: QueueStore, switchboard: Switchboard) -> None:
         """Stop once nothing is queued, due or not, and nothing is conducted; looked at twice, since calls move meanwhile."""
         idle_looks = 0
-        while idle_looks < 2:  # noqa: PLR2004
+        while idle_looks < 2:
             await asyncio.sleep(self._settings.worker.poll_s)
             idle = switchboard.live == 0 and not (await store.occupancy()).ready and await store.next_due_in_s() is None
             idle_looks = idle_looks + 1 if idle else 0

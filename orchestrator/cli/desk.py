@@ -27,7 +27,7 @@ from orchestrator.cli.exits import Exit, exit_for
 from orchestrator.cli.words import clean
 from orchestrator.enqueue import Intake
 from orchestrator.errors import DatabaseError, Error
-from orchestrator.settings import Settings, load_settings
+from orchestrator.settings import SHORT_RING_S, Settings, load_settings
 from orchestrator.store.accounts import AccountStore
 from orchestrator.store.calls import CallStore
 from orchestrator.store.migrations import check_schema, migrate
@@ -79,6 +79,14 @@ class Desk:
     def warn(self, text: str) -> None:
         """One line for people beside the answer, on standard error."""
         self.err.print(clean(text), soft_wrap=True)
+
+    def warn_of_short_ring(self, ring_timeout_s: object) -> None:
+        """Warn of a ring timeout that is allowed and hardly meant."""
+        if isinstance(ring_timeout_s, float) and ring_timeout_s < SHORT_RING_S:
+            self.warn(
+                f"warning: with a ring timeout of {ring_timeout_s:g} s many people cannot reach their phone;"
+                f" {SHORT_RING_S:g} s and more is usual"
+            )
 
     def answer(self, value: object) -> None:
         """A JSON document for programs; people do not see it."""

@@ -17,7 +17,6 @@ from orchestrator.cli.exits import Exit
 from orchestrator.cli.importing import CallImport
 from orchestrator.cli.words import plural
 from orchestrator.errors import BadInput, DatabaseUnavailable
-from orchestrator.settings import SHORT_RING_S
 
 FOR_ONE_CALL = ("to", "key")
 """Options that say nothing of a file."""
@@ -68,7 +67,7 @@ def enqueue(
     given: dict[str, object] = {name: value for name, value in options.items() if value is not None}
     if headers:
         given["headers"] = dict(_header(text) for text in headers)
-    _warn_of_short_ring(desk, given.get("ring_timeout_s"))
+    desk.warn_of_short_ring(given.get("ring_timeout_s"))
     if path is not None:
         return _enqueue_file(desk, path, batch=batch, defaults=given, allow_duplicates=allow_duplicates)
     if allow_duplicates:
@@ -172,10 +171,3 @@ def _header(text: str) -> tuple[str, str]:
     if not sign:
         raise BadInput(f"header {text!r}: write NAME=VALUE, like X-Campaign=7")
     return name.strip(), value.strip()
-
-
-def _warn_of_short_ring(desk: Desk, ring_timeout_s: object) -> None:
-    if isinstance(ring_timeout_s, float) and ring_timeout_s < SHORT_RING_S:
-        desk.warn(
-            f"warning: with a ring timeout of {ring_timeout_s:g} s many people cannot reach their phone; 15 s and more is usual"
-        )

@@ -35,7 +35,7 @@ class CallStore:
         self._past_tolerance_s = past_tolerance_s
 
     async def enqueue(self, calls: Sequence[NewCall]) -> list[Enqueued]:
-        """Queue all of them or, raising BadInput (NotFound, Conflict), none; in order. Only inserts. Split at 1,000 into statements.
+        """Queue all of them in order or, raising BadInput (NotFound, Conflict), none. Only inserts.
 
         A call with the key of an earlier one that asks for the same is not queued again: `created` is False.
         """

@@ -1,8 +1,8 @@
 """A PostgreSQL of our own in a directory, for a first run, demos and tests: nothing to install, nothing to set up.
 
-The server comes out of a Python wheel (extra `embedded`), listens on a unix socket only, and runs as the system user `pgserver` when
-we are root, since PostgreSQL refuses to run as root. It outlives a daemon that was killed; the next start finds it. Knows nothing of
-the schema.
+The server comes out of a Python wheel (extra `embedded`), listens on a unix socket only, and runs as the system user `pgserver`
+when we are root, since PostgreSQL refuses to run as root. It outlives a daemon that was killed; the next start finds it. Knows
+nothing of the schema.
 """
 
 from __future__ import annotations

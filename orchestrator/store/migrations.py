@@ -1,7 +1,7 @@
 """Brings a database to the schema of this program, or says why it must not.
 
 Migrations are plain files `NNNN_name.sql` in `migrations/`, each run once, in order, in a transaction of its own together with
-its line in `schema_migrations`. A file that has run is never edited: a change is a new file. Knows nothing of what the files say.
+its line in `schema_migrations`. A file that has run is never edited: a change is a new file. Knows nothing of what they say.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 import asyncpg
 import structlog
 
-from orchestrator.errors import DatabaseUnavailable, MigrationRefused
+from orchestrator.errors import BadInput, DatabaseUnavailable, MigrationRefused
 from orchestrator.store.pool import Database, Row, own_errors
 
 log = structlog.get_logger(__name__)
@@ -56,7 +56,7 @@ class Migration:
 
 
 def read_migrations(directory: Path = MIGRATIONS_DIRECTORY) -> list[Migration]:
-    """All files of the directory in order. Raises MigrationRefused for a stray name or a number that is missing or taken twice."""
+    """All files in order. Raises MigrationRefused for a stray name, or a number that is missing or taken twice."""
     found = []
     for path in sorted(directory.glob("*.sql")):
         match = FILE_NAME.fullmatch(path.name)
@@ -121,7 +121,8 @@ async def _only_one(connection: asyncpg.Connection[Row]) -> AsyncIterator[None]:
     except DatabaseUnavailable as error:
         if isinstance(error.__cause__, TimeoutError):
             raise DatabaseUnavailable(
-                f"another program has been migrating this database for {LOCK_TIMEOUT_S:g} s: see what holds the advisory lock {LOCK_KEY}"
+                f"another program has been migrating this database for {LOCK_TIMEOUT_S:g} s:"
+                f" see what holds the advisory lock {LOCK_KEY}"
             ) from error
         raise
     # The lock goes with the session, which its caller closes.
@@ -147,8 +148,8 @@ def _pending(migrations: Sequence[Migration], applied: Sequence[Row]) -> list[Mi
             )
         if migration.name != row["name"] or migration.checksum != row["checksum"]:
             raise MigrationRefused(
-                f"{migration.name} was changed after it ran on this database (as {row['name']}): restore the file as it was released,"
-                " and put the change into a new file"
+                f"{migration.name} was changed after it ran on this database (as {row['name']}):"
+                " restore the file as it was released, and put the change into a new file"
             )
     done = {row["version"] for row in applied}
     pending = [migration for migration in migrations if migration.version not in done]
@@ -163,7 +164,8 @@ async def _refuse_foreign_tables(connection: asyncpg.Connection[Row]) -> None:
     """A database without our ledger must not have tables of our names: they are somebody else's, or a half-restored backup."""
     with own_errors():
         taken = await connection.fetchval(
-            "SELECT string_agg(t, ', ') FROM unnest(ARRAY['accounts', 'calls', 'trunks', 'workers']) AS t WHERE to_regclass(t) IS NOT NULL"
+            "SELECT string_agg(t, ', ') FROM unnest($1::text[]) AS t WHERE to_regclass(t) IS NOT NULL",
+            ["accounts", "calls", "trunks", "workers"],
         )
     if taken:
         raise MigrationRefused(
@@ -183,5 +185,5 @@ async def _run(connection: asyncpg.Connection[Row], migration: Migration) -> Non
                     migration.name,
                     migration.checksum,
                 )
-    except asyncpg.PostgresError as error:
+    except (asyncpg.PostgresError, BadInput) as error:
         raise MigrationRefused(f"{migration.name} failed and was rolled back: {error}") from error

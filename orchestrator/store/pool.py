@@ -241,7 +241,7 @@ class Database:
             "timezone": "UTC",
             # Statements here take milliseconds; compiling one takes longer than the statement.
             "jit": "off",
-            # What is asked for all the time is in memory, on disks that are no longer spindles either: at the server's default of 4, a
-            # claim reads all accounts rather than look up twenty.
+            # What is asked for all the time is in memory: at the server's default of 4, meant for spinning disks, a claim reads
+            # all accounts rather than look up twenty.
             "random_page_cost": "1.1",
         }

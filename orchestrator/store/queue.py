@@ -1,8 +1,8 @@
 """What a worker asks of the queue: staging, claiming, the intent to dial, what happened to a call, and its end.
 
 Every operation is one round trip and one transaction. Every write after a claim is guarded by (id, epoch, state): False or None
-says that the claim is no longer ours, and the caller stops. An operation whose commit took place but whose answer was lost may be
-asked again: it is recognised as done.
+says that the claim is no longer ours, and the caller stops. An operation whose commit took place but whose answer was lost may
+be asked again: it is recognised as done.
 """
 
 from __future__ import annotations
@@ -78,7 +78,10 @@ class QueueStore:
         ]
 
     async def begin_dial(self, call: Claim, *, room: str, caller_id: E164 | None) -> DialGranted | DialForbidden | None:
-        """The last gate and the intent. None: the claim is not ours. Not to be repeated: when its answer is lost, send nothing and requeue."""
+        """The last gate and the intent. None: the claim is not ours.
+
+        Not to be repeated: when its answer is lost, send nothing and requeue.
+        """
         async with self._database.session() as session:
             asked_at_boot_s = boot_time_s()
             row = await session.fetch_one("begin_dial", call.call_id, call.epoch, room, caller_id)
@@ -119,11 +122,11 @@ class QueueStore:
         return await self._is_ours("record_order", call.call_id, call.epoch, order, json_text(detail))
 
     async def record_note(self, call: Claim, kind: str, detail: Mapping[str, Fact]) -> bool:
-        """A line of the timeline that changes nothing. `kind`: lower-case letters, digits, `_` and `.`. Asked twice, written twice."""
+        """A line of the timeline. `kind`: lower-case letters, digits, `_` and `.`. Asked twice, written twice."""
         return await self._is_ours("record_note", call.call_id, call.epoch, kind, json_text(detail))
 
     async def finish(self, call: Claim, outcome: Outcome) -> bool:
-        """Write the one end, free slot and channel. Raises ForbiddenTransition when the lifecycle does not allow the end's state."""
+        """Write the one end, free slot and channel. Raises ForbiddenTransition if the lifecycle forbids the state."""
         return await self._is_ours(
             "finish_call",
             call.account_id,
@@ -150,9 +153,9 @@ class QueueStore:
         )
 
     async def requeue(self, call: Claim, *, delay_s: float, waiting_for: WaitingFor, detail: Mapping[str, Fact]) -> bool:
-        """Put a claimed call back, or a dialing one whose request rang no phone; free slot and channel. `delay_s`: real seconds.
+        """Put a claimed call back, or a dialing one whose request rang no phone; free slot and channel.
 
-        A call whose cancel was requested meanwhile is canceled instead, which also counts as done.
+        `delay_s`: real seconds. A call whose cancel was requested meanwhile is canceled instead, which also counts as done.
         """
         return await self._is_ours(
             "requeue_call", call.account_id, call.call_id, call.epoch, float(delay_s), waiting_for.value, json_text(detail)

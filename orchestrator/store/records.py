@@ -151,13 +151,19 @@ class Claim(Protocol):
     """What guards a write: the call, its account and the epoch of the claim. ClaimedCall and StrandedCall are both one."""
 
     @property
-    def call_id(self) -> CallId: ...
+    def call_id(self) -> CallId:
+        """The call."""
+        ...
 
     @property
-    def account_id(self) -> AccountId: ...
+    def account_id(self) -> AccountId:
+        """Its account, whose slot it holds."""
+        ...
 
     @property
-    def epoch(self) -> int: ...
+    def epoch(self) -> int:
+        """The number of the claim."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

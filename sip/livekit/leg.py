@@ -21,7 +21,7 @@ from sip.clock import Clock
 from sip.errors import CarrierUnavailable
 from sip.leg import Answered, Dialled, DialPlan, Ended, Fact, Moment, Ringing, RoomEvent
 from sip.livekit.failures import DialFailure, result_unknown
-from sip.livekit.rooms import ANSWERED_STATUSES, RANG_STATUSES, LeaveNotice, Occupant, Span, between
+from sip.livekit.rooms import ANSWERED_STATUSES, RANG_STATUSES, LeaveNotice, Occupant, Span, between, overlap
 from sip.livekit.timings import LiveKitTimings
 
 REQUEST_ERROR_S = 0.1
@@ -329,7 +329,7 @@ class LiveKitLeg:
             evidence["unexplained"] = told
         at = self._gone or Moment(self._clock.now_s(), REQUEST_ERROR_S)
         if self._notice is not None:
-            at = _narrowed(at, self._notice.at)
+            at = overlap(at, self._notice.at)
         self._end(at, reading.cause, signal, Dialled.YES, evidence)
 
     def _end(self, at: Moment, cause: HangupCause, signal: Signal, dialled: Dialled, evidence: Mapping[str, Fact]) -> None:
@@ -345,9 +345,3 @@ class LiveKitLeg:
                 evidence=evidence,
             )
         )
-
-
-def _narrowed(a: Moment, b: Moment) -> Moment:
-    """Where two bounds overlap; the first if they do not, as when two machines' clocks disagree."""
-    low_s, high_s = max(a.at_s - a.error_s, b.at_s - b.error_s), min(a.at_s + a.error_s, b.at_s + b.error_s)
-    return between(low_s, high_s) if low_s <= high_s else a

@@ -82,6 +82,12 @@ def between(low_s: float, high_s: float) -> Moment:
     return Moment(at_s=(low_s + high_s) / 2, error_s=(high_s - low_s) / 2)
 
 
+def overlap(a: Moment, b: Moment) -> Moment:
+    """Where two bounds on a moment overlap; the first if they do not, as when two machines' clocks disagree."""
+    low_s, high_s = max(a.at_s - a.error_s, b.at_s - b.error_s), min(a.at_s + a.error_s, b.at_s + b.error_s)
+    return between(low_s, high_s) if low_s <= high_s else a
+
+
 class Role(enum.Enum):
     """What somebody in a room is to us."""
 

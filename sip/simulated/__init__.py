@@ -6,10 +6,13 @@
     mix.py       what any other number does: drawn from a realistic mix, always the same for one seed
     audio.py     what a script sounds like, as 20 ms frames
     signals.py   what a media server makes of a callee's answer
+    plans.py     dial plans that nobody could carry out
+    agenda.py    what is yet to happen in a room, by one timer
     agents.py    simulated agents and how they behave
-    exchange.py  the rooms that exist and the dials that were received
+    leg.py       one callee's script, played
     room.py      one room with its agent and its leg
-    carrier.py   the port
+    faults.py    troubles of the media server that tests ask for
+    carrier.py   the port: the rooms that exist and the dials that were received
 
 It must not know the real carriers (sip.livekit), nor anything of the orchestrator: end reasons appear here as plain strings.
 """

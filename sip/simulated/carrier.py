@@ -1,237 +1,144 @@
-"""The simulated carrier: rooms that are only names, agents and callees that follow scripts, and a clock that may run fast.
+"""The simulated carrier: the port's `Carrier`, behind which no phone rings.
 
-One timer and one queue for each call, no tasks: thousands of calls at once cost little. What callees' answers become is left to
-the same rules as on a real carrier (`sip.causes`), so that a test number proves the rules too.
+Rooms are only names, agents and callees follow scripts, and the clock may run fast. A room has one timer and one queue and no
+task of its own, so thousands of calls at once cost little.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
-from sip.causes import HangupCause, Signal, hangup_cause
 from sip.clock import Clock
-from sip.errors import BadPlan, CarrierUnavailable
-from sip.leg import (
-    AgentJoined, AgentLeft, Answered, Dialled, DialPlan, Digit, EarlyMedia, Ended, EndSignal, Fact, Finding, Leg, LiveRoom,
-    Moment, Ringing, Room, RoomClosed, RoomEvent, RoomName, RoomPlan,
-)
-from sip.simulated.scripts import script_for, TALKS_8_S
-from sip.simulated.steps import (
-    Answer, HangUp, LoseLeg, LoseMedia, NotTaken, PressDigit, Refuse, Ring, Script, StartEarlyMedia, Step,
-)
+from sip.errors import BadPlan, RoomRefused
+from sip.leg import DialPlan, Finding, Leg, LiveRoom, Room, RoomName, RoomPlan
+from sip.simulated.agents import behaviour_of
+from sip.simulated.faults import Faults
+from sip.simulated.mix import Mix
+from sip.simulated.plans import check_plan
+from sip.simulated.room import SimulatedRoom
+from sip.simulated.scripts import script_for
 
-AGENT = "agent-simulated"
+LEDGER_KEEPS = 20_000
+"""At least so many of the latest dials stay in the ledger; a daemon may run for weeks."""
 
 
 @dataclass(frozen=True, slots=True)
 class DialRecord:
+    """One request to dial, as it was received."""
+
     at_s: float
+    """Carrier clock."""
     plan: DialPlan
     room: RoomName
     taken: bool
-
-
-class SimulatedRoom:
-    def __init__(self, plan: RoomPlan, clock: Clock, loop: asyncio.AbstractEventLoop) -> None:
-        self.plan = plan
-        self.clock = clock
-        self.loop = loop
-        self.opened_at_s = clock.now_s()
-        self.queue: asyncio.Queue[RoomEvent] = asyncio.Queue()
-        self.agent = False
-        self.leg: SimulatedLeg | None = None
-        self.timers: set[asyncio.TimerHandle] = set()
-        self.closed = False
-
-    @property
-    def name(self) -> RoomName:
-        return self.plan.name
-
-    async def next_event(self) -> RoomEvent:
-        return await self.queue.get()
-
-    def tell(self, event: RoomEvent) -> None:
-        self.queue.put_nowait(event)
-
-    def after(self, delay_s: float, do: Callable[[], None]) -> None:
-        def fire() -> None:
-            self.timers.discard(handle)
-            if not self.closed:
-                do()
-        handle = self.loop.call_later(self.clock.real_s(delay_s), fire)
-        self.timers.add(handle)
-
-    def now(self) -> Moment:
-        return Moment(self.clock.now_s())
-
-    def join_agent(self) -> None:
-        if not self.agent:
-            self.agent = True
-            self.tell(AgentJoined(AGENT, self.now()))
-
-    def leave_agent(self, on_purpose: bool, reason: str) -> None:
-        if self.agent:
-            self.agent = False
-            self.tell(AgentLeft(AGENT, self.now(), on_purpose, reason))
-
-    def close(self) -> None:
-        for timer in self.timers:
-            timer.cancel()
-        self.timers.clear()
-        if self.leg is not None:
-            self.leg.end(Signal(text="sip request timed out"), ordered=True)
-        elif not self.closed:
-            self.tell(RoomClosed(self.now(), "deleted"))
-        self.closed = True
-
-
-class SimulatedLeg:
-    def __init__(self, *, room: SimulatedRoom, plan: DialPlan, script: Script) -> None:
-        self.room = room
-        self.plan = plan
-        self.script = script
-        self.state = "dialing"
-        self.started_at_s = room.clock.now_s()
-        self.ringing_at_s: float | None = None
-        self.answered = False
-        self.ended = False
-        self.steps: deque[Step] = deque(script.steps)
-        self.ids = {"sip_call_id": f"sim-{plan.dial_id}", "livekit_sip_call_id": f"SCL_sim{plan.dial_id}"}
-
-    def start(self) -> None:
-        self.room.after(self.plan.request_ring_s, self.ring_out)
-        self.next_step()
-
-    def next_step(self) -> None:
-        if self.steps and not self.ended:
-            step = self.steps.popleft()
-            self.room.after(step.after_s, lambda: self.play(step))
-
-    def play(self, step: Step) -> None:
-        if self.ended:
-            return
-        room = self.room
-        match step:
-            case Ring() | StartEarlyMedia():
-                self.state = "ringing"
-                self.ringing_at_s = room.clock.now_s()
-                room.tell(Ringing(room.now(), "script"))
-                if isinstance(step, StartEarlyMedia):
-                    room.tell(EarlyMedia(room.now()))
-            case Answer():
-                self.state = "active"
-                self.answered = True
-                room.tell(Answered(room.now(), "script", self.ids))
-                room.after(self.plan.max_duration_s + 30, lambda: self.end(Signal(disconnect_reason="CLIENT_INITIATED")))
-                if self.script.agent_ends_after_s is not None:
-                    room.after(self.script.agent_ends_after_s, lambda: room.tell(EndSignal(AGENT, room.now(), "done")))
-            case Refuse():
-                text = step.sip_reason
-                reason = step.sip_reason
-                for name, value in step.headers:
-                    text = f"{text} {name}: {value}"
-                code: int | None = step.sip_code
-                if step.sip_code in (401, 407):
-                    code, reason, text = None, "", "sip server required auth, but no username or password was provided"
-                self.end(Signal(sip_code=code, sip_reason=reason, text=text, q850_cause=None))
-            case NotTaken():
-                self.end(Signal(text=step.text), dialled=Dialled.NO)
-            case PressDigit():
-                room.tell(Digit(step.digit, room.now()))
-            case HangUp():
-                self.end(Signal(disconnect_reason="CLIENT_INITIATED"))
-            case LoseMedia():
-                room.after(step.noticed_after_s, lambda: self.end(Signal(text="media-timeout")))
-            case LoseLeg():
-                self.end(Signal())
-        self.next_step()
-
-    def ring_out(self) -> None:
-        if not self.answered:
-            self.end(Signal(text="sip request timed out"), dialled=None if self.ringing_at_s is not None else Dialled.UNKNOWN)
-
-    def end(self, signal: Signal, *, ordered: bool = False, dialled: Dialled | None = None) -> None:
-        if self.ended:
-            return
-        self.ended = True
-        self.state = ""
-        now_s = self.room.clock.now_s()
-        rang = self.ringing_at_s is not None
-        evidence: dict[str, Fact] = {}
-        if ordered:
-            cause = HangupCause.ORDERED
-        else:
-            reading = hangup_cause(
-                signal, answered=self.answered, rang=rang, ring_s=None if self.ringing_at_s is None else now_s - self.ringing_at_s,
-                ring_timeout_s=self.plan.ring_timeout_s, rules=self.plan.trunk.rules,
-            )
-            cause = reading.cause
-            evidence = {"rule": reading.rule, **reading.evidence}
-        self.room.tell(Ended(Moment(now_s), cause, signal, dialled or Dialled.YES, rang or self.answered, self.ids if self.answered else {}, evidence))
-
-    async def hang_up(self) -> None:
-        self.end(Signal(text="sip request timed out"), ordered=True)
-
-    async def send_digits(self, digits: str) -> None:
-        del digits
+    """False: its room did not exist, or had been dialled into before."""
 
 
 class SimulatedCarrier:
-    def __init__(self, *, clock: Clock, deployment_id: UUID, seed: int = 1, agent_delay_s: float = 0.2, missing_agents: frozenset[str] = frozenset()) -> None:
+    """Dials nobody. Safe for thousands of rooms in one event loop."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        deployment_id: UUID,
+        seed: int = 1,
+        agent_delay_s: float = 0.2,
+        missing_agents: frozenset[str] = frozenset(),
+        faults: Faults | None = None,
+    ) -> None:
+        """`seed` decides what numbers do that are no test numbers; agents named in `missing_agents` never come."""
+        self.ledger: list[DialRecord] = []
+        """Every request to dial, oldest first, whatever became of it."""
+        self.faults = faults or Faults()
         self._clock = clock
         self._deployment_id = deployment_id
+        self._mix = Mix(seed=seed)
         self._agent_delay_s = agent_delay_s
-        self._missing = missing_agents
+        self._missing_agents = missing_agents
         self._rooms: dict[RoomName, SimulatedRoom] = {}
-        self.ledger: list[DialRecord] = []
 
     @property
     def is_real(self) -> bool:
+        """No phone can ring."""
         return False
 
     def room_name(self, *, call_id: str, epoch: int) -> RoomName:
+        """`oc-<8 hex digits of the deployment>-<call>-<epoch>`."""
         return RoomName(f"oc-{self._deployment_id.hex[:8]}-{call_id}-{epoch}")
 
+    def room(self, name: RoomName) -> SimulatedRoom:
+        """A room that exists: for tests, which have its agent do things. Raises KeyError."""
+        return self._rooms[name]
+
     async def open_room(self, plan: RoomPlan) -> Room:
-        room = SimulatedRoom(plan, self._clock, asyncio.get_running_loop())
+        """Make the room and ask its agent to come.
+
+        Raises CarrierUnavailable where `faults` say so; RoomRefused for a room that is there already, and for an agent that is
+        asked to behave in a way that nobody knows.
+        """
+        await self.faults.befall("open_room", clock=self._clock)
+        if plan.name in self._rooms:
+            raise RoomRefused(f"room {plan.name} exists already")
+        room = SimulatedRoom(
+            plan=plan,
+            behaviour=behaviour_of(plan.agent_metadata),
+            clock=self._clock,
+            faults=self.faults,
+            forget=self._forget,
+        )
         self._rooms[plan.name] = room
-        if plan.agent_name not in self._missing:
-            room.after(self._agent_delay_s, room.join_agent)
+        if plan.agent_name not in self._missing_agents:
+            room.expect_agent(after_s=self._agent_delay_s)
         return room
 
     async def dial(self, room: Room, plan: DialPlan) -> Leg:
-        there = self._rooms.get(room.name)
-        self.ledger.append(DialRecord(self._clock.now_s(), plan, room.name, there is not None))
-        if there is None:
-            raise BadPlan("no room")
-        leg = SimulatedLeg(room=there, plan=plan, script=script_for(plan.to) or TALKS_8_S)
-        there.leg = leg
-        leg.start()
-        return leg
+        """Begin the callee's script. Raises BadPlan: for a plan that cannot be dialled and for a second dial into a room."""
+        if not isinstance(room, SimulatedRoom):
+            raise BadPlan(f"room {room.name} is not of this carrier")
+        check_plan(plan)
+        exists = self._rooms.get(room.name) is room
+        taken = exists and room.leg is None
+        self._enter(DialRecord(at_s=self._clock.now_s(), plan=plan, room=room.name, taken=taken))
+        if not exists:
+            return room.refuse_dial(plan)
+        if not taken:
+            raise BadPlan(f"room {room.name} has a leg already; each dial has a room of its own")
+        return room.dial(plan, script_for(plan.to) or self._mix.script_for(plan.to))
 
     async def close_room(self, name: RoomName) -> None:
+        """Delete the room with all that is in it. No error if it does not exist. Raises CarrierUnavailable as `faults` say."""
+        await self.faults.befall("close_room", clock=self._clock)
         room = self._rooms.pop(name, None)
         if room is not None:
             room.close()
 
     async def list_rooms(self) -> Sequence[LiveRoom]:
+        """All rooms. Raises CarrierUnavailable where `faults` say so."""
+        await self.faults.befall("list_rooms", clock=self._clock)
         now_s = self._clock.now_s()
-        return [
-            LiveRoom(r.name, r.plan.call_id, r.leg is not None and not r.leg.ended, r.agent, r.leg.state if r.leg else "", now_s - r.opened_at_s)
-            for r in self._rooms.values()
-        ]
+        return [room.described(now_s) for room in self._rooms.values()]
 
     async def check(self, *, trunk_ids: Sequence[str]) -> Sequence[Finding]:
-        return [Finding("carrier", True, "the simulated carrier: no phone will ring")]
+        """Nothing can be wrong: there is neither server nor trunk."""
+        trunks = f"; {len(trunk_ids)} trunks are not asked for" if trunk_ids else ""
+        return [Finding("carrier", ok=True, text=f"simulated: no phone will ring{trunks}")]
 
     async def run(self) -> None:
+        """Nothing to watch: rooms live by their own timers."""
         await asyncio.Event().wait()
 
     async def aclose(self) -> None:
-        pass
+        """Nothing to release."""
+
+    def _enter(self, record: DialRecord) -> None:
+        self.ledger.append(record)
+        if len(self.ledger) >= 2 * LEDGER_KEEPS:
+            del self.ledger[:LEDGER_KEEPS]
+
+    def _forget(self, room: SimulatedRoom) -> None:
+        if self._rooms.get(room.name) is room:
+            del self._rooms[room.name]

@@ -2,8 +2,8 @@
 
     python tests/bench/bench_claim.py
 
-Prints the median and the 99th percentile through QueueStore.claim_calls (one round trip, 20 complete calls), and the ratio of the
-medians, which should be at most 1.5. The server is the embedded one with fsync off, so that the figures are the statement's own.
+Prints the median and the 99th percentile through QueueStore.claim_calls (one round trip, 20 complete calls), and the ratio of
+the medians, which should be at most 1.5. The server is the embedded one with fsync off: the figures are the statement's own.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ COMMAND_TIMEOUT_S = 600.0
 END = Outcome(state=State.NOT_CONNECTED, reason=EndReason.USER_BUSY, dialled=Dialled.NO)
 
 SEED = f"""
-TRUNCATE call_events, dials, attempts, calls, lanes, account_slots, accounts, trunk_group_members, trunk_groups, trunk_channels, trunks
-RESTART IDENTITY;
+TRUNCATE call_events, dials, attempts, calls, lanes, account_slots, accounts, trunk_group_members, trunk_groups, trunk_channels,
+         trunks RESTART IDENTITY;
 INSERT INTO trunks (name, sip_trunk_id) SELECT 'trunk-' || t, 'ST_' || t FROM generate_series(1, {TRUNKS}) t;
 INSERT INTO trunk_channels (trunk_id, max_channels, max_cps) SELECT id, 100000, 10000 FROM trunks;
 INSERT INTO trunk_groups (name) SELECT name FROM trunks ORDER BY id;
@@ -49,18 +49,19 @@ INSERT INTO trunk_group_members (trunk_group_id, trunk_id) SELECT t, t FROM gene
 INSERT INTO accounts (name, country, trunk_group_id)
 SELECT 'account-' || a, 'US', 1 + a % {TRUNKS} FROM generate_series(1, {ACCOUNTS}) a;
 INSERT INTO account_slots (account_id, max_concurrent) SELECT id, 10 FROM accounts;
-"""
+"""  # noqa: S608  made of constants
 
 # Due times are random, so that the heads of the lanes lie all over the table. As a replica, it skips the foreign keys' checks.
 SEED_CALLS = f"""
 SET session_replication_role = replica;
-INSERT INTO calls (account_id, trunk_group_id, request_digest, to_number, agent_name, priority, state, created_at, run_at, expires_at)
+INSERT INTO calls (account_id, trunk_group_id, request_digest, to_number, agent_name, priority, state, created_at, run_at,
+                   expires_at)
 SELECT a, 1 + a % {TRUNKS}, '', '+12125550100', 'agent', (g % 17 = 0)::integer, 'ready', now() - interval '2 h',
        now() - random() * interval '1 h', now() + interval '1 day'
   FROM (SELECT g, 1 + g % {ACCOUNTS} AS a FROM generate_series(1, :ready) g) g;
 INSERT INTO lanes (account_id, trunk_group_id, ready, share, has_room, last_claim_at)
 SELECT account_id, trunk_group_id, count(*), 0, true, '-infinity' FROM calls GROUP BY account_id, trunk_group_id;
-"""
+"""  # noqa: S608  made of constants
 
 
 @dataclass(frozen=True, slots=True)

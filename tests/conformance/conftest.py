@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.conformance.rig import Rig, RigMaker
+from tests.conformance.rig import LIVEKIT, SIMULATED, Rig, RigMaker
 from tests.conformance.rig_livekit import SPEED, livekit_rig
 from tests.conformance.rig_simulated import simulated_rig
 from tests.fixtures.livekit import RealServer, StandIn, real_livekit, start_stand_in
@@ -33,13 +33,7 @@ def fast_stand_in(
         stand_in.process.stop()
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param("simulated", marks=pytest.mark.xdist_group("conformance-simulated")),
-        pytest.param("livekit", marks=[pytest.mark.livekit, pytest.mark.xdist_group("livekit")]),
-    ],
-)
+@pytest.fixture(scope="module", params=[SIMULATED, LIVEKIT])
 def new_rig(request: pytest.FixtureRequest) -> RigMaker:
     """Puts up a rig of each carrier in turn."""
     if request.param == "simulated":

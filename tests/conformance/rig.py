@@ -16,9 +16,15 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
 
+import pytest
+
 from sip.clock import Clock
 from sip.leg import E164, Carrier, DialPlan, RoomName, RoomPlan, TrunkRoute
 from sip.simulated.steps import Script
+
+SIMULATED = pytest.param("simulated", marks=pytest.mark.xdist_group("conformance-simulated"))
+LIVEKIT = pytest.param("livekit", marks=[pytest.mark.livekit, pytest.mark.xdist_group("livekit")])
+"""The rigs, as parameters of tests."""
 
 PATIENCE_REAL_S = 30.0
 """Bounds a test that fails; no test that passes waits for it."""
@@ -48,6 +54,7 @@ class FarEnd:
     """Every request that carried the dial's id."""
     invites: int = 0
     """In how many of them a phone may have rung."""
+    invited_at_s: float | None = None
     ringing_at_s: float | None = None
     answered_at_s: float | None = None
     over: bool = False

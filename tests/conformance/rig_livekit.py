@@ -1,5 +1,6 @@
 """The LiveKit carrier under test: a real livekit-server with its webhooks, agents that join its rooms, and callees that the
 stand-in for the SIP service plays."""
+
 from __future__ import annotations
 
 import contextlib
@@ -58,6 +59,7 @@ class LiveKitRig:
         return FarEnd(
             received=[_received(dial) for dial in dials],
             invites=sum(dial.invited_at_s is not None for dial in dials),
+            invited_at_s=self._moment(dials[0].invited_at_s) if dials else None,
             ringing_at_s=self._moment(dials[0].ringing_at_s) if dials else None,
             answered_at_s=self._moment(dials[0].answered_at_s) if dials else None,
             over=all(dial.ended_at_s is not None for dial in dials),

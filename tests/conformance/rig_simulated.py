@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
 
 from sip.clock import Clock
-from sip.leg import E164, Carrier, RoomName
-from sip.simulated.carrier import SimulatedCarrier
+from sip.leg import E164, Carrier, EndSignal, RoomName
+from sip.simulated.carrier import AGENT, SimulatedCarrier
 from sip.simulated.scripts import number_of, script_for
 from sip.simulated.steps import Script
 from tests.conformance.rig import FarEnd, Received, running
@@ -31,6 +31,7 @@ class SimulatedRig:
         self.clock = Clock(scale=SCALE)
         self.deployment_id = uuid4()
         self.carrier = self._carrier(self.deployment_id)
+        self._signals: dict[RoomName, str] = {}
 
     def number_for(self, script: Script, *, line: int = 0) -> E164:
         return number_of(script, area_code=212 + line)
@@ -60,6 +61,7 @@ class SimulatedRig:
         return FarEnd(
             received,
             invites=len(taken) if script.promise.dialled.value != "no" else 0,
+            invited_at_s=taken[0].at_s,
             ringing_at_s=None if script.rings_at_s is None else taken[0].at_s + script.rings_at_s,
             answered_at_s=None if script.answers_at_s is None else taken[0].at_s + script.answers_at_s,
             over=room is None or not room.has_leg,
@@ -76,13 +78,16 @@ class SimulatedRig:
         )
 
     async def agent_signals(self, room: RoomName, reason: str) -> None:
-        raise NotImplementedError
+        self._signals[room] = reason
+        there = self.carrier._rooms[room]
+        there.tell(EndSignal(identity=AGENT, at=there.now(), reason=reason))
 
     async def agent_leaves(self, room: RoomName) -> None:
-        raise NotImplementedError
+        reason = self._signals.get(room, "")
+        self.carrier._rooms[room].leave_agent(bool(reason), reason)
 
     async def delete_room(self, room: RoomName) -> None:
-        raise NotImplementedError
+        raise NotImplementedError("nobody else is at a simulated carrier")
 
 
 @contextlib.asynccontextmanager

@@ -204,7 +204,7 @@ async def test_queueing_does_not_wait_for_the_rows_that_the_claim_locks(office: 
 
 
 async def test_a_lane_that_fills_while_a_call_of_its_account_ends_does_not_sleep(office: Office, database_url: str):
-    """The race for which finish is a function: staging holds the account, finish waits for it, and must then see the new lane."""
+    """Why finish is a function: staging holds the account, finish waits for it, and must then see the new lane."""
     await office.trunks.create(NewTrunk(name="other", sip_trunk_id="ST_o", max_channels=5, max_cps=1000.0))
     await office.change_account("acme", max_concurrent=1)
     call = await office.claimed()

@@ -91,7 +91,7 @@ async def test_a_full_disk_is_said_to_be_full(directory: Path, monkeypatch: pyte
 
 
 async def test_a_server_that_cannot_start_says_why(directory: Path):
-    with pytest.raises(DatabaseUnavailable, match="does not start: .*no_such_setting"):
+    with pytest.raises(DatabaseUnavailable, match=r"does not start: .*no_such_setting"):
         await EmbeddedPostgres(directory, durable=False, settings={"no_such_setting": "1"}).start()
 
 

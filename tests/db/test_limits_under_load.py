@@ -77,7 +77,7 @@ class Storm:
         # Each trunk is also the overflow of its neighbour's group: the groups overlap in a ring.
         connection = await self.database.connect()
         await connection.execute(
-            f"INSERT INTO trunk_group_members SELECT g, 1 + g % {TRUNKS}, 2, 1 FROM generate_series(1, {TRUNKS}) g"
+            "INSERT INTO trunk_group_members SELECT g, 1 + g % $1, 2, 1 FROM generate_series(1, $1) g", TRUNKS
         )
         await connection.close()
         for number in range(1, ACCOUNTS + 1):

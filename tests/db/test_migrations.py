@@ -75,7 +75,7 @@ async def test_a_database_that_is_newer_is_refused_by_the_file_that_made_it_so(e
     (files / f"{len(NAMES) + 1:04}_future.sql").write_text("CREATE TABLE future ()")
     await migrate(empty, directory=files)
     for operation in (migrate, check_schema):
-        with pytest.raises(MigrationRefused, match="newer than this program: it has run .*_future.sql.* install the version"):
+        with pytest.raises(MigrationRefused, match=r"newer than this program: it has run .*_future.sql.* install the version"):
             await operation(empty)
 
 
@@ -84,7 +84,7 @@ async def test_a_file_that_fails_is_rolled_back_and_named_and_the_earlier_ones_s
 ):
     bad = f"{len(NAMES) + 1:04}_bad.sql"
     (files / bad).write_text("CREATE TABLE half (); SELECT 1 / 0")
-    with pytest.raises(MigrationRefused, match=f"{bad} failed and was rolled back: division by zero"):
+    with pytest.raises(MigrationRefused, match=f"{bad} failed and was rolled back: .*division by zero"):
         await migrate(empty, directory=files)
     assert await raw.fetchval("SELECT to_regclass('half') IS NULL")
     assert await check_schema(empty) == []
@@ -106,7 +106,7 @@ def test_a_stray_file_is_refused_before_anything_runs(files: Path, name: str):
 
 async def test_a_database_with_somebody_elses_tables_is_refused(empty: Database, raw: asyncpg.Connection):
     await raw.execute("CREATE TABLE calls (n integer)")
-    with pytest.raises(MigrationRefused, match="tables of these names already.*calls; use a database of its own"):
+    with pytest.raises(MigrationRefused, match=r"tables of these names already.*calls; use a database of its own"):
         await migrate(empty)
     assert await raw.fetchval("SELECT to_regclass('schema_migrations') IS NULL")
 

@@ -21,7 +21,8 @@ SEED = """
 SET session_replication_role = replica;
 INSERT INTO accounts (name, country, trunk_group_id) SELECT 'a' || a, 'US', 1 FROM generate_series(2, :accounts) a;
 INSERT INTO account_slots (account_id, max_concurrent) SELECT id, 5 FROM accounts WHERE id > 1;
-INSERT INTO calls (account_id, trunk_group_id, request_digest, to_number, agent_name, state, run_at, expires_at, batch, idempotency_key)
+INSERT INTO calls (account_id, trunk_group_id, request_digest, to_number, agent_name, state, run_at, expires_at, batch,
+                   idempotency_key)
 SELECT 1 + mod(g, :accounts), 1, '', '+12125550100', 'a', CASE WHEN mod(g, 4) = 0 THEN 'scheduled' ELSE 'ready' END,
        now() + (mod(g, 4) = 0)::integer * interval '1 h' - mod(g, 977) * interval '1 s', now() + interval '1 day',
        'batch ' || mod(g, 100), 'key ' || g
@@ -192,7 +193,8 @@ async def test_lists_read_what_they_show(long_queue: asyncpg.Connection):
 async def test_staging_and_expiry_read_what_they_move(long_queue: asyncpg.Connection):
     await long_queue.execute("UPDATE calls SET run_at = now() - interval '2 h' WHERE state = 'scheduled'")
     await long_queue.execute(
-        "UPDATE calls SET run_at = now() - interval '2 h', expires_at = now() - interval '1 h' WHERE state = 'ready' AND id % 4 = 1"
+        "UPDATE calls SET run_at = now() - interval '2 h', expires_at = now() - interval '1 h'"
+        " WHERE state = 'ready' AND id % 4 = 1"
     )
     counted = Counted(long_queue)
     rows, read = await counted.run("stage_due_calls", LIMIT)

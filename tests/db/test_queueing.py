@@ -165,7 +165,8 @@ async def test_a_run_at_that_is_a_little_past_means_now(office: Office):
 
 async def test_a_call_is_queued_by_sql(office: Office):
     (row,) = await office.sql(
-        "SELECT enqueue_call(account => 'acme', to_number => '+12125550100', metadata => '{\"order\": 7}', idempotency_key => 'order-7',"
+        "SELECT enqueue_call(account => 'acme', to_number => '+12125550100', metadata => '{\"order\": 7}',"
+        " idempotency_key => 'order-7',"
         " batch => 'sql', headers => '{\"X-A\": \"b\"}') AS id"
     )
     stored = (await office.calls.show(row["id"])).call

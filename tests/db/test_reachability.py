@@ -100,10 +100,13 @@ async def test_no_free_connection_in_time_is_unavailable(database_url: str):
 
 
 async def test_a_transaction_that_raises_leaves_nothing(office: Office):
-    with pytest.raises(RuntimeError):
+    async def half() -> None:
         async with office.database.transaction() as session:
             await session.fetch("register_worker", "three", "1", 1)
             raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await half()
     assert [worker.name for worker in await office.workers.list()] == ["one"]
 
 

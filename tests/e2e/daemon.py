@@ -99,6 +99,11 @@ class Daemon:
         finally:
             await database.close()
 
+    async def furnish(self) -> None:
+        """One trunk and one account, for a new database."""
+        async with self.desk() as desk:
+            await desk.furnish()
+
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `orchestrator` with this daemon's settings."""
         return subprocess.run(
@@ -165,9 +170,15 @@ class Desk:
 
 
 def start_daemon(
-    database_url: str, *, server: RealServer, stand_in: StandIn, directory: Path, allowance_s: float = 0.0
+    database_url: str,
+    *,
+    server: RealServer,
+    stand_in: StandIn,
+    directory: Path,
+    allowance_s: float = 0.0,
+    furnish: bool = True,
 ) -> Daemon:
-    """Furnish the database and start a daemon on it. It hears the server's webhooks.
+    """Start a daemon, on a database that is furnished first. It hears the server's webhooks.
 
     `allowance_s` 0: dials that nobody answers are ended by the SIP service's ring time, since that starts before our own.
     """
@@ -189,12 +200,9 @@ def start_daemon(
     )
     daemon = Daemon(process=process, database_url=database_url, http_port=http_port, config=config, stand_in=stand_in)
 
-    async def furnish() -> None:
-        async with daemon.desk() as desk:
-            await desk.furnish()
-
     try:
-        asyncio.run(furnish())
+        if furnish:
+            asyncio.run(daemon.furnish())
         process.wait_until(lambda: _is_ready(http_port), what="ready", timeout_s=30)
     except BaseException:
         process.stop()

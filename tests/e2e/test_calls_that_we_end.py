@@ -1,4 +1,4 @@
-"""Calls that end by our agent, by its absence, by request or by our limits; again through the whole product."""
+"""Calls that end by our agent, by its absence, by request, by our limits or by accident; again through the whole product."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.e2e.daemon import CALLER_ID, Daemon, Desk, number
 
 pytestmark = [pytest.mark.livekit, pytest.mark.xdist_group("livekit")]
 
-RINGS_OUT, TALKS_ON, HANGS_UP_AT_ONCE, FORWARDED = 3, 30, 16, 6
+RINGS_OUT, TALKS_ON, HANGS_UP_AT_ONCE, MEDIA_LOST = 3, 30, 16, 15
 SERIES = 1
 
 
@@ -60,6 +60,8 @@ SCENES = {
         EndReason.USER_HUNG_UP_IN_CALL,
         fields={"headers": {"X-Case": "7"}, "display_name": "Acme", "dtmf": "1w2", "ring_timeout_s": 9.0},
     ),
+    # The SIP service leaves then as it does after a hang-up, but for the status: nothing says what it was.
+    "the callee's audio stops": Scene(MEDIA_LOST, EndReason.LEG_LOST),
     "it lasts too long": Scene(TALKS_ON, EndReason.MAX_DURATION_REACHED, fields={"max_duration_s": 5.0}),
 }
 
