@@ -74,7 +74,8 @@ class Looper:
                 self._watch.loop_failed(self.name)
                 if isinstance(error, DatabaseError):
                     self._watch.database_error()
-            except Exception:  # noqa: BLE001  a defect in one step must not end the daemon with live calls in it
+            except Exception:
+                # A defect in one step must not end the daemon with live calls in it.
                 failures += 1
                 log.exception("loop_step_raised", loop=self.name, failures=failures)
                 self._watch.loop_failed(self.name)

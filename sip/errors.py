@@ -23,4 +23,4 @@ class RoomRefused(Error):
 
 
 class BadPlan(Error):
-    """The plan holds something that cannot be dialled (a header without a name, a display name too long). Nothing was dialled."""
+    """The plan holds what cannot be dialled (a header without a name, a display name too long). Nothing was dialled."""

@@ -3,12 +3,12 @@
     carrier.open_room(RoomPlan) -> Room      a room marked as ours, an agent asked to join it; nobody's phone rings
     room.next_event()                        AgentJoined ...
     carrier.dial(room, DialPlan) -> Leg      exactly one create request, sent once, never repeated
-    room.next_event()                        Ringing, Answered, AgentLeft, EndSignal, Digit, Ended ... in the order in which they became known
+    room.next_event()                        Ringing, Answered, AgentLeft, EndSignal, Digit, Ended ..., as they become known
     leg.hang_up()                            the answer to it is an Ended event, like to everything else
     carrier.close_room(name)                 the fence: afterwards no late request can dial into it
 
-A leg tells its end once, as `Ended`, and nothing after it except what agents do. Moments are seconds of the carrier's `Clock`, each
-with a bound on its error, since some carriers learn of things by looking now and then.
+A leg tells its end once, as `Ended`, and nothing after it except what agents do. Moments are seconds of the carrier's `Clock`,
+each with a bound on its error, since some carriers learn of things by looking now and then.
 
 Knows nothing of accounts, queues or Postgres.
 """
@@ -91,13 +91,13 @@ class DialPlan:
     ring_timeout_s: float = 30.0
     """How long a phone may ring, counted from the first 18x."""
     post_dial_allowance_s: float = 12.0
-    """How much longer than `ring_timeout_s` the request asks for, since the SIP service's ring timer starts before the INVITE."""
+    """How much longer than `ring_timeout_s` the request asks for: the SIP service's ring timer starts before the INVITE."""
     max_duration_s: float = 3600.0
     """Our own maximum; the carrier asks for 30 s more as a backstop."""
 
     @property
     def request_ring_s(self) -> float:
-        """The ring time that the request asks for: ring time and allowance, 75 s at most together (the server gives up at 80 s)."""
+        """The ring time that the request asks for: ring time and allowance, 75 s at most (the server gives up at 80 s)."""
         return min(75.0, self.ring_timeout_s + self.post_dial_allowance_s)
 
 
@@ -200,7 +200,9 @@ class Room(Protocol):
     """A room with its agent and, once dialled, its leg. One reader."""
 
     @property
-    def name(self) -> RoomName: ...
+    def name(self) -> RoomName:
+        """Unique for each claim of a call."""
+        ...
 
     async def next_event(self) -> RoomEvent:
         """The next event, waiting for it. Cancelling loses nothing."""

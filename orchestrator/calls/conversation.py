@@ -98,12 +98,8 @@ class Conversation:
                     await self._on_agent_left(event)
                 case EndSignal():
                     await self._give(Order.AGENT_ENDED, reason=event.reason)
-                case Digit():
-                    await self._note("digit", digit=event.digit)
-                case EarlyMedia():
-                    await self._note("early_media")
-                case RoomClosed():
-                    self._log.error("room_closed_with_a_leg", reason=event.reason)
+                case Digit() | EarlyMedia() | RoomClosed():
+                    await self._note_detail(event)
                 case _:
                     assert_never(event)
 
@@ -143,6 +139,15 @@ class Conversation:
         trusted = self._call.trust_agent_leave and self._story.answered is not None and not self._agents.present
         if event.on_purpose or trusted:
             await self._give(Order.AGENT_ENDED, reason=event.reason)
+
+    async def _note_detail(self, event: Digit | EarlyMedia | RoomClosed) -> None:
+        match event:
+            case Digit():
+                await self._note("digit", digit=event.digit)
+            case EarlyMedia():
+                await self._note("early_media")
+            case RoomClosed():
+                self._log.error("room_closed_with_a_leg", reason=event.reason)
 
     async def _note(self, kind: str, **detail: str | bool) -> None:
         await self._pen.write(lambda: self._store.record_note(self._call, kind=kind, detail=detail))
@@ -212,12 +217,14 @@ class Conversation:
     async def _hang_up(self) -> None:
         for tries_left in reversed(range(HANG_UP_TRIES)):
             try:
-                return await self._leg.hang_up()
+                await self._leg.hang_up()
             except CarrierUnavailable as error:
                 self._metrics.carrier_error("hang_up")
                 self._log.warning("hang_up_failed", error=str(error), tries_left=tries_left)
                 if tries_left:
                     await asyncio.sleep(HANG_UP_PAUSE_S)
+            else:
+                return
 
 
 def _known_from(event: Ringing | Answered) -> dict[str, Fact]:

@@ -36,7 +36,7 @@ class Inbox:
             self._queue.put_nowait(error)
 
     async def next(self, deadline_s: float | None) -> RoomEvent | Order | Release | None:
-        """The next event or order; None when the clock reaches the deadline first. What has happened comes before any deadline."""
+        """The next event or order; None when the clock reaches the deadline first. What has happened comes before that."""
         if self._queue.empty():
             try:
                 async with self._clock.timeout(None if deadline_s is None else deadline_s - self._clock.now_s()):

@@ -1,13 +1,13 @@
 """From the claim to the written intent: everything that happens before a phone can ring.
 
-Nothing here is final for the callee, so every way out is either a dial that is granted, or the call's return to the queue, unspent
-(`GoBack`), or its end without a dial (`EndUndialled`).
+Nothing here is final for the callee, so every way out is either a dial that is granted, or the call's return to the queue,
+unspent (`GoBack`), or its end without a dial (`EndUndialled`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NoReturn, assert_never
+from typing import assert_never
 
 import structlog
 
@@ -163,19 +163,19 @@ class Preparation:
             case DialGranted():
                 return answer
             case DialForbidden():
-                self._refused(answer.gate)
+                raise self._refusal(answer.gate)
             case _:
                 assert_never(answer)
 
-    def _refused(self, gate: Gate) -> NoReturn:
+    def _refusal(self, gate: Gate) -> GoBack | EndUndialled:
         match gate:
             case Gate.CANCELED:
-                raise EndUndialled(EndReason.CANCELED_BY_REQUEST)
+                return EndUndialled(EndReason.CANCELED_BY_REQUEST)
             case Gate.EXPIRED:
-                raise EndUndialled(EXPIRY_REASONS[self._call.waiting_for], "it expired while it was prepared")
+                return EndUndialled(EXPIRY_REASONS[self._call.waiting_for], "it expired while it was prepared")
             case Gate.ACCOUNT_PAUSED:
-                raise GoBack(WaitingFor.SLOT, "the account is paused", delay_s=self._times.gate_delay_s)
+                return GoBack(WaitingFor.SLOT, "the account is paused", delay_s=self._times.gate_delay_s)
             case Gate.TRUNK_DISABLED:
-                raise GoBack(WaitingFor.SLOT, "the trunk is disabled", delay_s=self._times.gate_delay_s)
+                return GoBack(WaitingFor.SLOT, "the trunk is disabled", delay_s=self._times.gate_delay_s)
             case _:
                 assert_never(gate)

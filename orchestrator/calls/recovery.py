@@ -1,10 +1,12 @@
 """Calls that lost their worker.
 
-A worker is dead when its heartbeat is older than the lease, by the database's clock. Its calls that were only claimed go back to the
-queue. Those that may have rung are never dialled again: their rooms are looked at, a leg that is alive is left to talk, and what is
-gone is fenced (its room deleted) and ended as WORKER_LOST, or LEG_LOST once it had been answered (DESIGN.md, Postgres and The fence).
+A worker is dead when its heartbeat is older than the lease, by the database's clock. Its calls that were only claimed go back
+to the queue. Those that may have rung are never dialled again: their rooms are looked at, a leg that is alive is left to talk,
+and what is gone is fenced (its room deleted) and ended as WORKER_LOST, or LEG_LOST once it had been answered (DESIGN.md,
+Postgres and The fence).
 
-It also closes rooms that could not be closed when their calls ended, and finds calls that the database counts as this worker's and that no conductor here holds, since a claim's answer was lost.
+It also closes rooms that could not be closed when their calls ended, and finds calls that the database counts as this worker's
+and that no conductor here holds, since a claim's answer was lost.
 """
 
 from __future__ import annotations
@@ -24,8 +26,8 @@ from sip.leg import Carrier, Dialled, LiveRoom
 log = structlog.get_logger(__name__)
 
 UNCERTAIN_S = 95.0
-"""How long after its intent a dial may still reach the carrier or ring: the longest ring time of a request (75 s), the server's own
-patience with a dial (80 s) and a margin. Until then a dial without a room is not taken for dead."""
+"""How long after its intent a dial may still reach the carrier or ring: the longest ring time of a request (75 s), the server's
+own patience with a dial (80 s) and a margin. Until then a dial without a room is not taken for dead."""
 
 
 class Recovery:
@@ -86,8 +88,9 @@ class Recovery:
             return  # somebody may be talking; the dial's own limits end it, and then we come by again
         if call.state is not State.ACTIVE and call.since_intent_s < UNCERTAIN_S:
             return  # the request may still be on its way
-        name = self._carrier.room_name(call_id=str(call.call_id), epoch=call.epoch)
-        await self._carrier.close_room(name)
+        await self._carrier.close_room(self._carrier.room_name(call_id=str(call.call_id), epoch=call.epoch))
+        if room is not None:
+            return  # looked at once more after the fence: LiveKit can revive a room that is deleted while a leg joins it
         answered = call.state is State.ACTIVE
         reason = EndReason.LEG_LOST if answered else EndReason.WORKER_LOST
         outcome = Outcome(
@@ -96,7 +99,7 @@ class Recovery:
             dialled=Dialled.UNKNOWN if call.state is State.DIALING else Dialled.YES,
             answered_by=answered_by(reason, answered=answered),
             error_message="the worker that conducted this call is gone, and so is its leg",
-            evidence={"found_by": "recovery", "room_found": room is not None},
+            evidence={"found_by": "recovery"},
         )
         if await self._store.finish(call, outcome):
             log.info("call_ended", call_id=call.call_id, epoch=call.epoch, end_reason=reason.value)

@@ -1,7 +1,7 @@
 """All conductors of this process.
 
-The switchboard takes claimed calls as long as it has seats, passes orders to the conductor that is meant, and empties itself when
-the process is told to stop. It must not know how a call is conducted.
+The switchboard takes claimed calls as long as it has seats, passes orders to the conductor that is meant, and empties itself
+when the process is told to stop. It must not know how a call is conducted.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Switchboard:
                 leftovers=self.leftovers,
                 metrics=self._metrics,
             )
-            # A call that comes back while its last conductor is still putting things away has a new epoch, and the newer one counts.
+            # A call may come back while its last conductor still puts things away: it has a new epoch, and the newer counts.
             self._conductors[call.call_id] = conductor
             task = asyncio.create_task(conductor.run(), name=f"call {call.call_id}.{call.epoch}")
             self._tasks.add(task)

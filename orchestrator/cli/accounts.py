@@ -87,9 +87,9 @@ def list_accounts(desk: Desk) -> None:
 def add_account(desk: Desk, name: str, country: str, max_concurrent: int, **options: Any) -> None:
     """Make an account."""
     given = _read(options, country=read_country(country))
-    desk.warn_of_short_ring(given.get("ring_timeout_s"))
     account = NewAccount(name=name, country=read_country(country), max_concurrent=max_concurrent, **given)
     row = desk.run(lambda stores: stores.accounts.create(account))
+    desk.warn_of_short_ring(given.get("ring_timeout_s"))
     desk.answer(row)
     desk.say(f"account {row.name} is made: at most {row.max_concurrent} calls at once")
     if row.trunk is None:
@@ -119,8 +119,8 @@ def set_account(
             raise BadInput("nothing to change: name at least one option (see --help)")
         return await stores.accounts.update(name, change)
 
-    desk.warn_of_short_ring(options.get("ring_timeout_s"))
     row = desk.run(work)
+    desk.warn_of_short_ring(options.get("ring_timeout_s"))
     desk.answer(row)
     _print(desk, row)
 

@@ -67,8 +67,8 @@ def enqueue(
     given: dict[str, object] = {name: value for name, value in options.items() if value is not None}
     if headers:
         given["headers"] = dict(_header(text) for text in headers)
-    desk.warn_of_short_ring(given.get("ring_timeout_s"))
     if path is not None:
+        desk.warn_of_short_ring(given.get("ring_timeout_s"))
         return _enqueue_file(desk, path, batch=batch, defaults=given, allow_duplicates=allow_duplicates)
     if allow_duplicates:
         raise click.UsageError("--allow-duplicates goes with --file")
@@ -77,6 +77,7 @@ def enqueue(
         raise click.UsageError(f"{' and '.join(missing)} missing; or name a file of calls with --file")
     request = request_from(given, defaults={}, batch=batch)
     queued = desk.run(lambda stores: stores.intake.enqueue_one(request))
+    desk.warn_of_short_ring(request.ring_timeout_s)
     desk.answer(queued)
     desk.say(f"call {queued.call_id} {'is queued' if queued.created else 'was queued before under this key'}")
     return Exit.OK

@@ -1,6 +1,6 @@
 """What a media server makes of a callee's answer: LiveKit's words, codes and reasons (LIVEKIT.md, section 0).
 
-What these signals mean is left to the rules that read those of real trunks (`sip.causes`), so that a test number proves them too.
+What these signals mean is left to the rules that read those of real trunks (`sip.causes`): a test number proves them too.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From the commit of an enqueue to the dial request, through a real livekit-server and a real agent worker that must join first.
+"""From the commit of an enqueue to the dial request, through a real livekit-server; a real agent must join first.
 
 Run by `python -m tests.bench livekit`, as a test since it needs the end-to-end tests' processes.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -83,8 +84,6 @@ async def test_the_maximum_duration_ends_a_conversation_that_nobody_ends(orchest
 
 
 async def test_a_call_canceled_before_it_is_due_never_reaches_the_carrier(orchestra: Orchestra):
-    from datetime import datetime, timedelta
-
     call = await orchestra.enqueue(to=callees.TALKS_8_S, run_at=datetime.now().astimezone() + timedelta(hours=1))
     assert await orchestra.calls.request_cancel(call) is CancelResult.CANCELED
     ended = (await orchestra.wait_until_ended(call)).call

@@ -15,6 +15,7 @@ from orchestrator.store.records import ClaimedCall, DialGranted
 from orchestrator.store.views import NewCall
 from sip.clock import Clock
 from sip.errors import CarrierUnavailable
+from sip.leg import LiveRoom
 from sip.simulated import callees
 from sip.simulated.carrier import SimulatedCarrier
 from tests.fixtures.orchestra import TIMES, Orchestra, a_queue, furnish
@@ -106,8 +107,6 @@ async def test_a_conversation_whose_worker_died_goes_on_as_long_as_its_leg_lives
 
 
 def a_live_room(name):
-    from sip.leg import LiveRoom
-
     return LiveRoom(name=name, call_id="1", has_leg=True, has_agent=True, leg_state="active", age_s=10.0)
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,13 +76,24 @@ def office(orchestrator: Orchestrator) -> Orchestrator:
     return orchestrator
 
 
-def started(*arguments: str, **environment: str) -> subprocess.Popen[str]:
-    """A command in a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "orchestrator", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        stdin=subprocess.DEVNULL,
-        text=True,
-        env={**os.environ, **environment},
-    )
+@pytest.fixture
+def started(settings: None) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start a command in a process of its own; none outlives its test."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "orchestrator", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, **environment},
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from tests.cli.conftest import TO, started
+from tests.cli.conftest import TO
 
 ONE = ("enqueue", "--account", "acme", "--to", TO, "--run-at", "2030-01-01T00:00:00Z")
 
@@ -92,7 +92,7 @@ def test_a_batch_is_summed_up(office):
     assert "x: 2 calls, 1 ended, 1 not yet" in office("calls", "summary", "x").out
 
 
-def test_watching_goes_on_until_ctrl_c_and_leaves_with_0(office):
+def test_watching_goes_on_until_ctrl_c_and_leaves_with_0(office, started):
     process = started("calls", "watch", "--json")
     assert process.stdout is not None
     daemon = started("run", ORCHESTRATOR_SIMULATED__TIME_SCALE="10")
@@ -109,7 +109,7 @@ def test_watching_goes_on_until_ctrl_c_and_leaves_with_0(office):
     assert daemon.returncode == 0, log
 
 
-def test_an_answer_into_a_pipe_that_nobody_reads_leaves_without_a_word(office):
+def test_an_answer_into_a_pipe_that_nobody_reads_leaves_without_a_word(office, started):
     process = started("calls", "list", "--json")
     assert process.stdout is not None
     process.stdout.close()

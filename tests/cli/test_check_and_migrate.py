@@ -8,8 +8,6 @@ import tempfile
 import asyncpg
 import pytest
 
-from tests.cli.conftest import started
-
 
 def execute(url: str, *statements: str) -> None:
     async def work() -> None:
@@ -110,7 +108,7 @@ def test_migrate_refuses_a_database_whose_migrations_were_edited(orchestrator, d
     assert "was changed" in refused.err
 
 
-def test_a_command_uses_the_embedded_server_of_a_daemon_and_leaves_it_running(orchestrator, embedded_settings):
+def test_a_command_uses_the_embedded_server_of_a_daemon_and_leaves_it_running(orchestrator, embedded_settings, started):
     daemon = started("run")
     assert daemon.stderr is not None
     try:

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from tests.cli.conftest import TO, started
+from tests.cli.conftest import TO
 
 ONE = ("enqueue", "--account", "acme", "--to", TO)
 
@@ -151,7 +151,7 @@ def test_an_unknown_account_refuses_every_line_that_names_it(office, tmp_path):
     assert done.err == "line 3: there is no account acne\n"
 
 
-def test_a_file_interrupted_by_ctrl_c_goes_on_where_it_stopped(office, tmp_path):
+def test_a_file_interrupted_by_ctrl_c_goes_on_where_it_stopped(office, tmp_path, started):
     path = tmp_path / "calls.csv"
     numbers = [f"+1212{n}" for n in range(2_000_000, 2_020_000) if n // 10_000 % 1000 != 976]
     path.write_text("\n".join(["to", *numbers]))

@@ -18,6 +18,7 @@ from uuid import UUID
 
 import pytest
 
+from sip.causes import TrunkRules
 from sip.clock import Clock
 from sip.leg import E164, Carrier, DialPlan, RoomName, RoomPlan, TrunkRoute
 from sip.simulated.steps import Script
@@ -58,7 +59,7 @@ class FarEnd:
     ringing_at_s: float | None = None
     answered_at_s: float | None = None
     over: bool = False
-    """Nobody rings or talks there any more."""
+    """Nobody rings or talks there any more, or ever did."""
 
 
 class Rig(Protocol):
@@ -78,6 +79,8 @@ class Rig(Protocol):
     """How much further off than it says a moment may be: this machine's slowness."""
     quiet_s: float
     """After so long without an event there will be none."""
+    at_once: int
+    """So many calls at once do not yet hold up the far end's callees."""
     told_why_legs_leave: bool
     """Without that, a callee's hang-up may count as a lost leg."""
 
@@ -151,7 +154,10 @@ def dial_plan(rig: Rig, script: Script, *, call_id: str, line: int = 0, **change
         call_id=call_id,
         dial_id=f"d{secrets.token_hex(6)}",
         to=rig.number_for(script, line=line),
-        trunk=TrunkRoute(name="main", sip_trunk_id=rig.trunk_id),
+        # A callee who is as much faster rings as much shorter before a 480.
+        trunk=TrunkRoute(
+            name="main", sip_trunk_id=rig.trunk_id, rules=TrunkRules(min_ring_s=TrunkRules().min_ring_s / rig.speed)
+        ),
         caller_id=E164("+12025550143"),
         ring_timeout_s=30.0,
         post_dial_allowance_s=1.0,

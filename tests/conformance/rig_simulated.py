@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
 
 from sip.clock import Clock
-from sip.leg import E164, Carrier, EndSignal, RoomName
-from sip.simulated.carrier import AGENT, SimulatedCarrier
+from sip.leg import E164, Carrier, RoomName
+from sip.simulated.carrier import SimulatedCarrier
 from sip.simulated.scripts import number_of, script_for
 from sip.simulated.steps import Script
 from tests.conformance.rig import FarEnd, Received, running
@@ -25,13 +25,13 @@ class SimulatedRig:
     speed = 1.0
     tolerance_s = 2.0  # 50 ms of the event loop
     quiet_s = 4.0
+    at_once = 1000
     told_why_legs_leave = True
 
     def __init__(self) -> None:
         self.clock = Clock(scale=SCALE)
         self.deployment_id = uuid4()
         self.carrier = self._carrier(self.deployment_id)
-        self._signals: dict[RoomName, str] = {}
 
     def number_for(self, script: Script, *, line: int = 0) -> E164:
         return number_of(script, area_code=212 + line)
@@ -78,16 +78,13 @@ class SimulatedRig:
         )
 
     async def agent_signals(self, room: RoomName, reason: str) -> None:
-        self._signals[room] = reason
-        there = self.carrier._rooms[room]
-        there.tell(EndSignal(identity=AGENT, at=there.now(), reason=reason))
+        self.carrier.room(room).agent.give_signal(self.clock.now_s(), reason)
 
     async def agent_leaves(self, room: RoomName) -> None:
-        reason = self._signals.get(room, "")
-        self.carrier._rooms[room].leave_agent(bool(reason), reason)
+        self.carrier.room(room).agent.leave(self.clock.now_s())
 
     async def delete_room(self, room: RoomName) -> None:
-        raise NotImplementedError("nobody else is at a simulated carrier")
+        self.carrier.room(room).delete(self.clock.now_s())
 
 
 @contextlib.asynccontextmanager

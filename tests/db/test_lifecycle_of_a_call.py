@@ -208,7 +208,24 @@ async def test_a_repeat_that_waits_for_its_own_earlier_commit_is_recognised(
     await until_waiting_for_a_lock(office)
     await transaction.commit()
     assert await second
+    assert (await office.states(call.call_id))[-1] == "dialing", "the repeat itself has written nothing"
     await first.close()
+
+
+@pytest.mark.parametrize("operation", ["finish", "requeue"])
+async def test_the_account_is_locked_before_the_call(office: Office, database_url: str, operation: str):
+    """The one lock order. A cancel locks account and call; whoever took the call first would deadlock with it."""
+    call = await office.claimed()
+    other = await asyncpg.connect(database_url)
+    transaction = other.transaction()
+    await transaction.start()
+    await other.execute("SELECT FROM account_slots FOR NO KEY UPDATE")
+    waiting = asyncio.create_task(OPERATIONS[operation](office.queue, call))
+    await until_waiting_for_a_lock(office)
+    await other.execute("SELECT FROM calls WHERE id = $1 FOR NO KEY UPDATE NOWAIT", call.call_id)
+    await transaction.commit()
+    assert await waiting
+    await other.close()
 
 
 async def until_waiting_for_a_lock(office: Office) -> None:

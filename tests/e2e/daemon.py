@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -50,6 +51,7 @@ url = "{livekit_url}"
 api_key = "{api_key}"
 api_secret = "{api_secret}"
 ring_poll_ms = 100
+media_timeout_s = 4.0
 sweep_s = 0.5
 post_dial_allowance_s = {allowance_s}
 
@@ -89,20 +91,9 @@ class Daemon:
             self.process.signal(signal.SIGTERM)
         self.process.stop(patience_s=20)
 
-    @contextlib.asynccontextmanager
-    async def desk(self) -> AsyncIterator[Desk]:
+    def desk(self) -> AbstractAsyncContextManager[Desk]:
         """To queue calls and see what becomes of them, in the event loop of one test."""
-        database = Database(self._database_url, min_size=1, max_size=4)
-        await database.open()
-        try:
-            yield Desk(database=database, stand_in=self.stand_in)
-        finally:
-            await database.close()
-
-    async def furnish(self) -> None:
-        """One trunk and one account, for a new database."""
-        async with self.desk() as desk:
-            await desk.furnish()
+        return Desk.at(self._database_url, stand_in=self.stand_in)
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `orchestrator` with this daemon's settings."""
@@ -124,8 +115,25 @@ class Desk:
         self._database = database
         self._calls = CallStore(database=database)
 
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def at(cls, database_url: str, *, stand_in: StandIn) -> AsyncIterator[Desk]:
+        """A desk at this database."""
+        database = Database(database_url, min_size=1, max_size=4)
+        await database.open()
+        try:
+            yield cls(database=database, stand_in=stand_in)
+        finally:
+            await database.close()
+
     async def furnish(self) -> None:
-        """One trunk and one account with the example agent."""
+        """A new database gets one trunk, one account with the example agent, and an id of its own: its template's would do for
+        rooms of other tests too."""
+        connection = await self._database.connect()
+        try:
+            await connection.execute("UPDATE deployment SET id = gen_random_uuid()")
+        finally:
+            await connection.close()
         await TrunkStore(database=self._database).create(
             NewTrunk(name=TRUNK, sip_trunk_id=self.stand_in.trunk_id, max_channels=100, max_cps=50, caller_ids=(CALLER_ID,))
         )
@@ -156,11 +164,12 @@ class Desk:
 
     async def until(self, call_id: CallId, *states: State, timeout_s: float = 60.0) -> CallView:
         """The call, once it is in one of these states."""
-        view = None
+        view = await self._calls.show(call_id)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while (view := await self._calls.show(call_id)).call.state not in states:
+                while view.call.state not in states:
                     await asyncio.sleep(_LOOK_S)
+                    view = await self._calls.show(call_id)
                 return view
         raise AssertionError(f"not in {[state.value for state in states]} after {timeout_s} s: {view}")
 
@@ -195,19 +204,24 @@ def start_daemon(
             http_port=http_port,
         )
     )
+    if furnish:
+        asyncio.run(_furnish(database_url, stand_in))
     process = RunningProcess(
         [sys.executable, "-m", "orchestrator", "run", "--config", config], name="daemon", directory=directory, cwd=ROOT
     )
     daemon = Daemon(process=process, database_url=database_url, http_port=http_port, config=config, stand_in=stand_in)
 
     try:
-        if furnish:
-            asyncio.run(daemon.furnish())
         process.wait_until(lambda: _is_ready(http_port), what="ready", timeout_s=30)
     except BaseException:
         process.stop()
         raise
     return daemon
+
+
+async def _furnish(database_url: str, stand_in: StandIn) -> None:
+    async with Desk.at(database_url, stand_in=stand_in) as desk:
+        await desk.furnish()
 
 
 def _is_ready(port: int) -> bool:

@@ -7,6 +7,7 @@ end the process some seconds later (python-sdks#784).
 from __future__ import annotations
 
 import asyncio
+from array import array
 from collections.abc import Coroutine, Iterable, Mapping
 from datetime import timedelta
 
@@ -17,8 +18,8 @@ from livekit import api, rtc
 from tests.standin.refusals import Leave
 
 CALL_STATUS = "sip.callStatus"
-TRACK_RATE_HZ = 48_000
-_LISTEN_RATE_HZ = 8_000
+RATE_HZ = 8_000
+"""What a telephone carries, both ways."""
 _LISTEN_FRAME_MS = 100
 """Long frames, since every stream of the library hears of every other stream's frames."""
 _LOUD = 300.0
@@ -83,7 +84,7 @@ class Callee:
         """Join and publish a track that carries silence. Raises NotJoinedError."""
         try:
             await self._room.connect(self._url, self._token, rtc.RoomOptions(auto_subscribe=False))
-            self._source = rtc.AudioSource(TRACK_RATE_HZ, 1, queue_size_ms=200)
+            self._source = rtc.AudioSource(RATE_HZ, 1, queue_size_ms=200)
             track = rtc.LocalAudioTrack.create_audio_track(self._room.local_participant.identity, self._source)
             await self._room.local_participant.publish_track(
                 track, rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
@@ -95,8 +96,8 @@ class Callee:
         """Set attributes of its own; nothing if it is gone."""
         await self._unless_gone(self._room.local_participant.set_attributes(dict(attributes)))
 
-    def play(self, frames: Iterable[np.ndarray[tuple[int], np.dtype[np.int16]]]) -> None:
-        """Play frames of 16-bit samples at the track's rate, then silence."""
+    def play(self, frames: Iterable[array[int]]) -> None:
+        """Play frames of 16-bit samples, then silence."""
         self.hush()
         self._playing = asyncio.create_task(self._play(frames))
 
@@ -136,10 +137,10 @@ class Callee:
         await asyncio.wait([task, gone], timeout=_ACKNOWLEDGED_S, return_when=asyncio.FIRST_COMPLETED)
         gone.cancel()
 
-    async def _play(self, frames: Iterable[np.ndarray[tuple[int], np.dtype[np.int16]]]) -> None:
+    async def _play(self, frames: Iterable[array[int]]) -> None:
         assert self._source is not None
         for samples in frames:
-            await self._source.capture_frame(rtc.AudioFrame(samples.tobytes(), TRACK_RATE_HZ, 1, len(samples)))
+            await self._source.capture_frame(rtc.AudioFrame(samples.tobytes(), RATE_HZ, 1, len(samples)))
 
     def _told(self, task: asyncio.Future[None]) -> None:
         self._telling.discard(task)
@@ -151,9 +152,7 @@ class Callee:
             self._listening[track.sid] = asyncio.create_task(self._listen(track))
 
     async def _listen(self, track: rtc.Track) -> None:
-        stream = rtc.AudioStream(
-            track, sample_rate=_LISTEN_RATE_HZ, num_channels=1, frame_size_ms=_LISTEN_FRAME_MS, capacity=50
-        )
+        stream = rtc.AudioStream(track, sample_rate=RATE_HZ, num_channels=1, frame_size_ms=_LISTEN_FRAME_MS, capacity=50)
         try:
             async for event in stream:
                 samples = np.frombuffer(event.frame.data, dtype=np.int16).astype(np.float64)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from livekit.protocol import sip as proto_sip
 
+from sip.simulated.audio import frames
 from sip.simulated.steps import (
     Answer,
     HangUp,
@@ -27,7 +28,7 @@ from sip.simulated.steps import (
     StartEarlyMedia,
     Step,
 )
-from tests.standin.callee import CALL_STATUS, TRACK_RATE_HZ, Callee, NotJoinedError
+from tests.standin.callee import CALL_STATUS, RATE_HZ, Callee, NotJoinedError
 from tests.standin.ledger import LedgerWriter
 from tests.standin.refusals import (
     CPU_EXHAUSTED,
@@ -38,7 +39,6 @@ from tests.standin.refusals import (
     leave_of_refusal,
     refusal,
 )
-from tests.standin.sound import frames_of
 from tests.standin.twirp import TwirpError, from_sip_service
 
 _DIGIT_S = 0.25
@@ -65,7 +65,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class _Over(Exception):  # noqa: N818  # it is not an error
+class _Over(Exception):  # it is not an error
     """The dial or call is over."""
 
     how: str
@@ -185,7 +185,7 @@ class Leg:
     async def _answer(self) -> None:
         callee = self._callee
         self._ledger.note(self._number, "answered")
-        callee.play(frames_of(self._script.audio, sample_rate=TRACK_RATE_HZ))
+        callee.play(frames(self._script.audio, seed=self._number, sample_rate_hz=RATE_HZ))
         ids = {"sip.callIDFull": secrets.token_urlsafe(20), "sip.callTag": secrets.token_hex(5)}
         if self._dtmf:
             await callee.tell({CALL_STATUS: "automation", **ids})
