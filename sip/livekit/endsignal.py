@@ -39,10 +39,13 @@ async def end_call(room: _Room, reason: str, *, patience_s: float = 10.0) -> Non
     """Give the end signal, and leave the room if it is not closed within `patience_s`. Afterwards the room is left."""
     closed = asyncio.Event()
     room.on("disconnected", lambda *_: closed.set())
+    # Not awaited first: its acknowledgement can get lost when the room closes at once.
     telling = asyncio.ensure_future(room.local_participant.set_attributes({END_ATTRIBUTE: reason or "ended"}))
-    if room.isconnected():
-        try:
-            await asyncio.wait_for(closed.wait(), timeout=patience_s)
-        except TimeoutError:
-            await room.disconnect()
-    await asyncio.gather(telling, return_exceptions=True)  # it may lack its answer when the room closed first
+    try:
+        if room.isconnected():
+            async with asyncio.timeout(patience_s):
+                await closed.wait()
+    except TimeoutError:
+        await room.disconnect()
+    finally:
+        telling.cancel()

@@ -1,8 +1,8 @@
 """What sounds sound like: mono frames of 20 ms, 16-bit signed samples in the machine's byte order, 8000 a second unless asked.
 
-Deterministic from sounds and seed. Tones have North America's frequencies and cadences (VOICEMAIL.md, section 3); speech is pulses
-through two resonators with the rhythm, pitch and band of a voice: enough for detectors of energy, timing and tones, without
-words. Silence is digital silence. In pure Python, so that the package needs no numerical library for it.
+Deterministic from sounds and seed. Tones have North America's frequencies and cadences (VOICEMAIL.md, section 3). Speech is
+pulses through two resonators with the rhythm, pitch and band of a voice: enough for detectors of energy, timing and tones,
+without words. Silence is digital silence. In pure Python, so that the package needs no numerical library for it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Cadence:
     once: bool = False
 
 
-_LONG_S = 60.0  # a whole number of periods for every whole frequency, so that a longer tone goes on without a jump
+_LONG_S = 3600.0  # without a break in any script
 
 CADENCES: Mapping[SoundKind, Cadence] = MappingProxyType(
     {
@@ -146,9 +146,10 @@ def _syllable(length: int, pitch_hz: float, drawn: random.Random, rate_hz: int) 
     y1 = z1 = y2 = z2 = phase = 0.0
     voice: list[float] = []
     breath = drawn.random
+    pulse_mean = pitch_hz / rate_hz  # taken away, since no telephone carries a constant
     for n in range(length):
         phase += pitch_hz * (1.0 + glide * n) / rate_hz
-        x = 0.12 * breath() - 0.06
+        x = 0.12 * breath() - 0.06 - pulse_mean
         if phase >= 1.0:
             phase -= 1.0
             x += 1.0
@@ -157,7 +158,8 @@ def _syllable(length: int, pitch_hz: float, drawn: random.Random, rate_hz: int) 
         voice.append(y1 + 0.5 * y2)
     hump = math.pi / length
     samples = [sample * math.sin(hump * (n + 0.5)) for n, sample in enumerate(voice)]
-    scale = _VOICE_PEAK * loudness / max(1e-9, max(samples), -min(samples))
+    peak = max(map(abs, samples))
+    scale = _VOICE_PEAK * loudness / max(1e-9, peak)
     return array("h", [int(sample * scale) for sample in samples])
 
 
