@@ -9,6 +9,9 @@ What it does then comes from the metadata that the call was queued with, for exa
     end_after_s     this long after the answer, end the call on purpose, with our end signal and `reason`
     leave_after_s   this long after joining, leave the room without a word    } for trying out what becomes
     crash_after_s   this long after joining, raise an error                   } of a call whose agent vanishes
+
+Its other variables: AGENT_MOST_CALLS (50), AGENT_IDLE_PROCESSES (2), and AGENT_HOST and AGENT_PORT (127.0.0.1, 8081), where it
+answers health checks.
 """
 
 from __future__ import annotations

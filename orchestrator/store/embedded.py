@@ -148,10 +148,12 @@ class EmbeddedPostgres:
         return url
 
     def _why_not(self, error: BaseException) -> str:
-        said = _tail(self._directory / "log")
-        if "No space left" in f"{error} {said}" or shutil.disk_usage(self._directory).free < LEAST_FREE_BYTES:
-            return f"the disk is full under {self._directory}: make room, or set database.data_dir to another disk ({error})"
-        return f"the embedded PostgreSQL in {self._directory} does not start: {error}; its log ends: {said or 'nothing'}"
+        what = f"{Path(error.cmd[0]).name} failed" if isinstance(error, subprocess.CalledProcessError) else str(error)
+        said = _last_complaint(self._directory / "log")
+        if "No space left" in f"{what} {said}" or shutil.disk_usage(self._directory).free < LEAST_FREE_BYTES:
+            remedy = "make room, or set database.data_dir to another disk"
+            return f"the disk is full under {self._directory}: {remedy} ({what}: {said})"
+        return f"the embedded PostgreSQL in {self._directory} does not start: {what}: {said}"
 
 
 def _library() -> ModuleType:
@@ -177,8 +179,12 @@ def _quiet_library() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _tail(file: Path, *, lines: int = 3) -> str:
+def _last_complaint(log_file: Path) -> str:
+    """The last line of the server's log that says what went wrong, with the one before it, which often says why."""
     try:
-        return " / ".join(file.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+        lines = log_file.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return ""
+        return "it has no log"
+    complaints = [number for number, line in enumerate(lines) if any(word in line for word in ("FATAL:", "PANIC:", "ERROR:"))]
+    last = complaints[-1] if complaints else len(lines) - 1
+    return " / ".join(lines[max(0, last - 1) : last + 1]) or "its log is empty"

@@ -321,6 +321,8 @@ class LiveKitLeg:
         signal = Signal(disconnect_reason=reason)
         rules = self._plan.trunk.rules
         reading = hangup_cause(signal, answered=True, rang=True, ring_s=None, ring_timeout_s=None, rules=rules)
+        if self._notice is not None and self._notice.is_dropped and source == "webhook":
+            reading = Reading(HangupCause.LEG_LOST, "leave_without_hangup")
         if self._deleted_s is not None or (self._ordered and reason in TAKEN_AWAY):
             reading = Reading(HangupCause.ORDERED, "ordered")
         evidence: dict[str, Fact] = {**reading.evidence, "rule": reading.rule, "source": source}

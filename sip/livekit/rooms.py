@@ -156,6 +156,12 @@ class LeaveNotice:
         return self.attributes.get(CALL_STATUS, "") in RANG_STATUSES
 
     @property
+    def is_dropped(self) -> bool:
+        """An answered leg that the SIP service let go of without anybody's wish, as for missing audio: it gives no reason then,
+        which the server takes for CLIENT_INITIATED, and does not set the status `hangup` as it does before every hang-up."""
+        return self.reason == "CLIENT_INITIATED" and self.attributes.get(CALL_STATUS, "") in ANSWERED_STATUSES
+
+    @property
     def end_signal(self) -> str:
         """The reason with which an agent had asked for the end; empty if it had not."""
         return self.attributes.get(END_ATTRIBUTE, "")

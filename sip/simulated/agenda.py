@@ -10,7 +10,7 @@ from collections.abc import Callable
 from sip.clock import Clock
 
 Act = Callable[[float], None]
-"""Takes the moment at which it happens, in clock seconds."""
+"""Takes the moment for which it was planned, in clock seconds."""
 
 EARLY_REAL_S = 0.001
 """A timer may fire this much too early: event loops count in milliseconds."""
@@ -56,11 +56,10 @@ class Agenda:
 
     def _ring(self) -> None:
         self._timer = None
-        now_s = self._clock.now_s()
-        until_s = now_s + EARLY_REAL_S * self._clock.scale
+        until_s = self._clock.now_s() + EARLY_REAL_S * self._clock.scale
         try:
             while self._acts and self._acts[0][0] <= until_s:
                 due_s, _, act = heapq.heappop(self._acts)
-                act(min(due_s, now_s))
+                act(due_s)
         finally:
             self._set_timer()

@@ -25,6 +25,8 @@ ACTS_AFTER_S = 3.0
 AWAY_S = 4.0
 """Well within the grace that agents have for coming back (10 s by default)."""
 VANISHES_AFTER_RING_S = 1.0
+WAITS_S = 10.0
+"""After its end signal for the room to be closed; then it leaves, as the documented helper for agents does."""
 
 _CRASHED = "CONNECTION_TIMEOUT"
 _LEFT = "CLIENT_INITIATED"
@@ -36,7 +38,7 @@ class Behaviour(enum.Enum):
     STAYS = "stays"
     """The default: stays until the end, and ends the call by the end signal when the callee's script says so."""
     ENDS_AFTER_5_S = "ends_after_5_s"
-    """Gives the end signal 5 s after the answer, and waits for the room to be closed."""
+    """Gives the end signal 5 s after the answer, and waits 10 s for the room to be closed before it leaves."""
     CRASHES = "crashes"
     """Is gone without a signal 3 s after the answer, and never comes back."""
     RETURNS = "returns"
@@ -95,6 +97,7 @@ class SimulatedAgent:
         if self.present and not self._signal:
             self._signal = reason
             self._tell(EndSignal(IDENTITY, Moment(at_s), reason))
+            self._agenda.at(at_s + WAITS_S, self.leave)
 
     def leave(self, at_s: float, *, reason: str = _LEFT, signal: str = "") -> None:
         """Leave the room; `signal`: the end signal that it gives in the same moment."""

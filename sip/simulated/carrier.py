@@ -55,7 +55,7 @@ class SimulatedCarrier:
         """Every request to dial, oldest first, whatever became of it."""
         self.faults = faults or Faults()
         self._clock = clock
-        self._deployment_id = deployment_id
+        self._prefix = f"oc-{deployment_id.hex[:8]}-"
         self._mix = Mix(seed=seed)
         self._agent_delay_s = agent_delay_s
         self._missing_agents = missing_agents
@@ -68,7 +68,7 @@ class SimulatedCarrier:
 
     def room_name(self, *, call_id: str, epoch: int) -> RoomName:
         """`oc-<8 hex digits of the deployment>-<call>-<epoch>`."""
-        return RoomName(f"oc-{self._deployment_id.hex[:8]}-{call_id}-{epoch}")
+        return RoomName(f"{self._prefix}{call_id}-{epoch}")
 
     def room(self, name: RoomName) -> SimulatedRoom:
         """A room that exists: for tests, which have its agent do things. Raises KeyError."""
@@ -77,10 +77,14 @@ class SimulatedCarrier:
     async def open_room(self, plan: RoomPlan) -> Room:
         """Make the room and ask its agent to come.
 
-        Raises CarrierUnavailable where `faults` say so; RoomRefused for a room that is there already, and for an agent that is
-        asked to behave in a way that nobody knows.
+        Raises CarrierUnavailable where `faults` say so; RoomRefused for a room that is there already or is not named by this
+        deployment, and for an agent without a name or one that is asked to behave in a way that nobody knows.
         """
         await self.faults.befall("open_room", clock=self._clock)
+        if not plan.name.startswith(self._prefix):
+            raise RoomRefused(f"room {plan.name} is not named by this deployment")
+        if not plan.agent_name:
+            raise RoomRefused("a room needs the name of an agent")
         if plan.name in self._rooms:
             raise RoomRefused(f"room {plan.name} exists already")
         room = SimulatedRoom(
@@ -102,12 +106,13 @@ class SimulatedCarrier:
         check_plan(plan)
         exists = self._rooms.get(room.name) is room
         taken = exists and room.leg is None
-        self._enter(DialRecord(at_s=self._clock.now_s(), plan=plan, room=room.name, taken=taken))
+        at_s = self._clock.now_s()
+        self._enter(DialRecord(at_s=at_s, plan=plan, room=room.name, taken=taken))
         if not exists:
-            return room.refuse_dial(plan)
+            return room.refuse_dial(plan, at_s=at_s)
         if not taken:
             raise BadPlan(f"room {room.name} has a leg already; each dial has a room of its own")
-        return room.dial(plan, script_for(plan.to) or self._mix.script_for(plan.to))
+        return room.dial(plan, script_for(plan.to) or self._mix.script_for(plan.to), at_s=at_s)
 
     async def close_room(self, name: RoomName) -> None:
         """Delete the room with all that is in it. No error if it does not exist. Raises CarrierUnavailable as `faults` say."""

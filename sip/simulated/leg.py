@@ -83,9 +83,8 @@ class SimulatedLeg:
         self._rang_at_s: float | None = None
         self._answered = False
 
-    def begin(self) -> None:
+    def begin(self, dialled_at_s: float) -> None:
         """Send the INVITE."""
-        dialled_at_s = self._clock.now_s()
         self._agenda.at(dialled_at_s + self._plan.request_ring_s, self._give_up)
         for after_s, step in self.script.timeline():
             self._agenda.at(dialled_at_s + after_s, partial(self._play, step))
@@ -170,7 +169,7 @@ class SimulatedLeg:
                 ring_timeout_s=self._plan.ring_timeout_s,
                 rules=self._plan.trunk.rules,
             )
-        evidence: dict[str, Fact] = {**reading.evidence, "rule": reading.rule, "source": SOURCE}
+        evidence: dict[str, Fact] = {**reading.evidence, "rule": reading.rule, "source": SOURCE, "script": self.script.name}
         if ring_s is not None and not self._answered:
             evidence["ring_s"] = round(ring_s, 3)
         if dialled is None:

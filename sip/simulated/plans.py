@@ -20,6 +20,10 @@ def check_plan(plan: DialPlan) -> None:
     for what, number in (("number to dial", plan.to), ("caller id", plan.caller_id)):
         if number is not None and not _E164.fullmatch(number):
             raise BadPlan(f"the {what} is not E.164 (a plus sign and 7 to 15 digits)")
+    if not plan.trunk.sip_trunk_id:
+        raise BadPlan(f"trunk {plan.trunk.name} has no id at the media server (ST_...)")
+    if not plan.dial_id or _CONTROL.search(plan.dial_id):
+        raise BadPlan("a dial needs an id of printable characters")
     if plan.display_name is not None and (
         len(plan.display_name) > DISPLAY_NAME_CHARACTERS or _CONTROL.search(plan.display_name)
     ):

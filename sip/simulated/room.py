@@ -49,14 +49,14 @@ class SimulatedRoom:
         """The agent comes after so long."""
         self._agenda.at(self._opened_at_s + after_s, self.agent.join)
 
-    def dial(self, plan: DialPlan, script: Script) -> SimulatedLeg:
+    def dial(self, plan: DialPlan, script: Script, *, at_s: float) -> SimulatedLeg:
         """Begin the room's one leg."""
-        self.leg = self._begin(plan, script)
+        self.leg = self._begin(plan, script, at_s)
         return self.leg
 
-    def refuse_dial(self, plan: DialPlan) -> SimulatedLeg:
+    def refuse_dial(self, plan: DialPlan, *, at_s: float) -> SimulatedLeg:
         """A dial into this room although it does not exist any more: its end is told, nothing is dialled."""
-        return self._begin(plan, NO_ROOM)
+        return self._begin(plan, NO_ROOM, at_s)
 
     def close(self) -> None:
         """We delete it, with all that is in it."""
@@ -87,11 +87,11 @@ class SimulatedRoom:
             age_s=now_s - self._opened_at_s,
         )
 
-    def _begin(self, plan: DialPlan, script: Script) -> SimulatedLeg:
+    def _begin(self, plan: DialPlan, script: Script, at_s: float) -> SimulatedLeg:
         leg = SimulatedLeg(
             plan=plan, script=script, clock=self._clock, agenda=self._agenda, tell=self._tell, faults=self._faults
         )
-        leg.begin()
+        leg.begin(at_s)
         return leg
 
     def _tell(self, event: RoomEvent) -> None:

@@ -14,6 +14,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -40,8 +41,6 @@ COMMAND_TIMEOUT_S = 600.0
 END = Outcome(state=State.NOT_CONNECTED, reason=EndReason.USER_BUSY, dialled=Dialled.NO)
 
 SEED = f"""
-TRUNCATE call_events, dials, attempts, calls, lanes, account_slots, accounts, trunk_group_members, trunk_groups, trunk_channels,
-         trunks RESTART IDENTITY;
 INSERT INTO trunks (name, sip_trunk_id) SELECT 'trunk-' || t, 'ST_' || t FROM generate_series(1, {TRUNKS}) t;
 INSERT INTO trunk_channels (trunk_id, max_channels, max_cps) SELECT id, 100000, 10000 FROM trunks;
 INSERT INTO trunk_groups (name) SELECT name FROM trunks ORDER BY id;
@@ -76,8 +75,9 @@ class Figures:
 
 
 async def seed(url: str, ready: int) -> None:
-    """A database of `ready` ready calls."""
+    """A migrated database of `ready` ready calls."""
     database = Database(url, command_timeout_s=COMMAND_TIMEOUT_S)
+    await migrate(database)
     connection = await database.connect()
     await connection.execute(SEED)
     await connection.execute(SEED_CALLS.replace(":ready", str(ready)))
@@ -85,43 +85,67 @@ async def seed(url: str, ready: int) -> None:
     await connection.close()
 
 
-async def measure(url: str, ready: int) -> Figures:
-    """Claims one after another; each is followed by the end of its calls, which is not timed."""
-    database = Database(url, min_size=1, max_size=1)
-    await database.open()
-    worker_id = await WorkerStore(database=database).register(name="bench", version="0", capacity=CLAIM_OF)
-    queue = QueueStore(database=database, worker_id=worker_id)
-    took_ms, calls = [], 0
-    for number in range(WARM_UP + CLAIMS):
+class Queue:
+    """One database, and how long its claims took."""
+
+    def __init__(self, *, database: Database, store: QueueStore, ready: int) -> None:
+        self._database = database
+        self._store = store
+        self._ready = ready
+        self._took_ms: list[float] = []
+        self._calls = 0
+
+    @classmethod
+    async def open(cls, url: str, ready: int) -> Queue:
+        """With one connection, as one claimer has."""
+        database = Database(url, min_size=1, max_size=1)
+        await database.open()
+        worker_id = await WorkerStore(database=database).register(name="bench", version="0", capacity=CLAIM_OF)
+        return cls(database=database, store=QueueStore(database=database, worker_id=worker_id), ready=ready)
+
+    async def claim(self, *, warm: bool) -> None:
+        """One claim, then the ends of its calls, which are not timed."""
         started = time.perf_counter()
-        claimed = await queue.claim_calls(CLAIM_OF)
-        if number >= WARM_UP:
-            took_ms.append((time.perf_counter() - started) * 1000)
-            calls += len(claimed)
+        claimed = await self._store.claim_calls(CLAIM_OF)
+        if warm:
+            self._took_ms.append((time.perf_counter() - started) * 1000)
+            self._calls += len(claimed)
         for call in claimed:
-            if not await queue.finish(call, END):
+            if not await self._store.finish(call, END):
                 raise RuntimeError(f"call {call.call_id} could not be ended")
-    drift = await queue.counter_drift()
-    if drift.total:
-        raise RuntimeError(f"counters are wrong: {drift}")
-    await database.close()
-    took_ms.sort()
-    return Figures(
-        ready=ready, median_ms=took_ms[len(took_ms) // 2], p99_ms=took_ms[int(len(took_ms) * 0.99)], calls=calls / CLAIMS
-    )
+
+    async def close(self) -> Figures:
+        """Check that the counters are right, and sum up."""
+        drift = await self._store.counter_drift()
+        if drift.total:
+            raise RuntimeError(f"counters are wrong: {drift}")
+        await self._database.close()
+        took_ms = sorted(self._took_ms)
+        return Figures(
+            ready=self._ready,
+            median_ms=took_ms[len(took_ms) // 2],
+            p99_ms=took_ms[int(len(took_ms) * 0.99)],
+            calls=self._calls / len(took_ms),
+        )
 
 
 async def run() -> list[Figures]:
-    """One server, both sizes."""
+    """Both sizes on one server, claim by claim in turn, so that whatever else the machine does slows both."""
     with tempfile.TemporaryDirectory(prefix="orchestrator-bench-") as directory:
         settings = {"shared_buffers": "1GB", "max_wal_size": "8GB", "maintenance_work_mem": "256MB"}
         async with EmbeddedPostgres(Path(directory) / "pg", durable=False, settings=settings) as url:
-            await migrate(Database(url))
-            figures = []
+            queues = []
             for ready in SIZES:
-                await seed(url, ready)
-                figures.append(await measure(url, ready))
-            return figures
+                own_url = urlunsplit(urlsplit(url)._replace(path=f"/bench_{ready}"))
+                connection = await Database(url).connect()
+                await connection.execute(f"CREATE DATABASE bench_{ready}")
+                await connection.close()
+                await seed(own_url, ready)
+                queues.append(await Queue.open(own_url, ready))
+            for number in range(WARM_UP + CLAIMS):
+                for queue in queues:
+                    await queue.claim(warm=number >= WARM_UP)
+            return [await queue.close() for queue in queues]
 
 
 def main() -> int:

@@ -29,7 +29,7 @@ def with_agent(behaviour: str) -> str:
 
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=lambda script: script.name)
 async def test_every_test_number_ends_as_its_script_promises(orchestra: Orchestra, script: Script):
-    expires = 2.0 if script.promise.only_on_expiry else None
+    expires = 4.0 if script.promise.only_on_expiry else None
     call = await orchestra.enqueue(to=number_of(script), max_duration_s=60.0, expires_in_real_s=expires)
     ended = (await orchestra.wait_until_ended(call)).call
     assert ended.end_reason is not None
@@ -134,7 +134,7 @@ async def test_without_an_agent_nobody_is_dialled_and_the_call_waits_unspent(orc
 
 
 async def test_a_call_whose_agent_never_came_until_it_expired_ends_as_agent_never_joined(orchestra: Orchestra):
-    call = await orchestra.enqueue(to=callees.TALKS_8_S, agent_name="nobody", expires_in_real_s=0.8)
+    call = await orchestra.enqueue(to=callees.TALKS_8_S, agent_name="nobody", expires_in_real_s=4.0)
     ended = (await orchestra.wait_until_ended(call)).call
     assert (ended.state.value, ended.end_reason) == ("not_connected", EndReason.AGENT_NEVER_JOINED)
     assert orchestra.carrier.ledger == []
@@ -176,7 +176,7 @@ async def test_a_media_server_that_cannot_open_rooms_sends_the_call_back(orchest
         raise CarrierUnavailable("the media server is away")
 
     monkeypatch.setattr(orchestra.carrier, "open_room", refuse)
-    call = await orchestra.enqueue(to=callees.TALKS_8_S, expires_in_real_s=0.6)
+    call = await orchestra.enqueue(to=callees.TALKS_8_S, expires_in_real_s=4.0)
     ended = (await orchestra.wait_until_ended(call)).call
     assert ended.end_reason is EndReason.MEDIA_SERVER_UNAVAILABLE
     assert ended.outcome.dialled is Dialled.NO

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from sip.leg import AgentJoined, AgentLeft, Dialled, DialPlan, Ended, Leg, LiveRoom, Room, RoomEvent, RoomPlan
+from sip.leg import AgentJoined, AgentLeft, DialPlan, Ended, Leg, LiveRoom, Room, RoomEvent, RoomPlan
 from sip.simulated.steps import Script
 from tests.conformance.rig import PATIENCE_REAL_S, FarEnd, Rig, dial_plan, room_plan
 
@@ -96,6 +96,12 @@ class TestCall:
                 return known
         raise AssertionError(f"the far end still rings or talks: {self.dial_plan}")
 
+    async def until_invited(self) -> None:
+        """Until a phone may ring."""
+        async with asyncio.timeout(PATIENCE_REAL_S):
+            while not (await self.far_end()).invites:
+                await asyncio.sleep(_LOOK_REAL_S)
+
     async def listed(self) -> LiveRoom | None:
         """The room as the carrier lists it."""
         return next((room for room in await self.rig.carrier.list_rooms() if room.name == self.room.name), None)
@@ -122,8 +128,3 @@ class TestCall:
         """The one end that was told."""
         (ended,) = [event for event in self.events if isinstance(event, Ended)]
         return ended
-
-
-def rang_nobody(ended: Ended) -> bool:
-    """Whether this end says that no phone rang."""
-    return ended.dialled is Dialled.NO and not ended.rang

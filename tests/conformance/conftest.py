@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -12,23 +11,13 @@ from tests.fixtures.livekit import RealServer, StandIn, real_livekit, start_stan
 
 __all__ = ["real_livekit"]
 
-NOTHING_SKIPPED = "ORCHESTRATOR_TEST_NOTHING_SKIPPED"
-
 
 @pytest.fixture(scope="session")
-def fast_stand_in(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[RealServer, StandIn]]:
+def fast_stand_in(real_livekit: RealServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RealServer, StandIn]]:
     """A real server and, before it, a stand-in whose callees do not take their time."""
+    stand_in = start_stand_in(real_livekit, directory=tmp_path_factory.mktemp("conformance"), time_scale=SPEED)
     try:
-        server: RealServer = request.getfixturevalue("real_livekit")
-    except pytest.skip.Exception as reason:
-        if os.environ.get(NOTHING_SKIPPED) == "1":
-            pytest.fail(f"{NOTHING_SKIPPED} is set, but: {reason}")
-        raise
-    stand_in = start_stand_in(server, directory=tmp_path_factory.mktemp("conformance"), time_scale=SPEED)
-    try:
-        yield server, stand_in
+        yield real_livekit, stand_in
     finally:
         stand_in.process.stop()
 

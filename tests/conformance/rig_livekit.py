@@ -26,7 +26,7 @@ from tests.standin.ledger import Dial
 
 SPEED = 2.0
 """Of the stand-in's callees. Not more: even on a busy machine a look must find them ringing."""
-TIMINGS = LiveKitTimings(ring_poll_s=0.1, sweep_s=0.5, active_look_s=0.3, looks_per_s=200.0, order_grace_s=1.5)
+TIMINGS = LiveKitTimings(ring_poll_s=0.1, sweep_s=0.5, active_look_s=0.3, looks_per_s=200.0)
 
 
 class LiveKitRig:

@@ -51,7 +51,7 @@ def trunk_ids(real_livekit: RealServer, exchange: Exchange) -> Iterator[Mapping[
 
 @pytest.fixture(scope="module")
 def post_dial_allowance_s() -> float:
-    """None: the SIP service's ring time is over just before our own, since it starts with the request."""
+    """None: the SIP service's ring time, which starts with the request, is over before our own wherever the 180 comes late."""
     return 0.0
 
 

@@ -58,7 +58,7 @@ media_timeout_s = {media_timeout_s}
 
 [calls]
 agent_return_grace_s = 1.5
-agent_join_timeout_s = 6.0
+agent_join_timeout_s = 15.0
 agent_delays_s = [1.0, 2.0]
 trunk_delays_s = [1.0, 2.0]
 

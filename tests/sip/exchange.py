@@ -12,6 +12,7 @@ from livekit import api
 from tests.fixtures.livekit import RealServer
 from tests.sip.environment import SipEnvironment
 from tests.sip.farend import SCENARIOS, FarCall, FarEnd
+from tests.sip.phone import TONE
 
 CALLER_ID = "+442079460900"
 LOSES_AUDIO = "loses_audio"
@@ -28,6 +29,7 @@ class Exchange:
 
     def open(self) -> None:
         """Start all of them."""
+        (self._directory / "tone.ulaw").write_bytes(TONE * 50)
         for scenario in sorted(file.stem for file in SCENARIOS.glob("*.xml")):
             self._start(scenario, scenario)
         self._start(LOSES_AUDIO, "talks_on", talk_limit_s=3.0)

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from tests.fixtures.processes import RunningProcess, free_port
-from tests.sip.phone import TONE, Phone, Talk
+from tests.sip.phone import Phone, Talk
 
 SCENARIOS = Path(__file__).with_name("scenarios")
 _RULE = re.compile(r"^-{20,} (\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d\.\d+)\s*$", re.MULTILINE)
@@ -106,17 +106,16 @@ class FarEnd:
     def __init__(
         self, *, name: str, scenario: str, address: str, sipp: str, directory: Path, talk_limit_s: float | None = None
     ) -> None:
-        """`scenario`: name of a file in scenarios/."""
+        """`scenario`: name of a file in scenarios/. `directory`: gets the logs, and has the audio that scenarios play."""
         self.name = name
         self.phone = Phone(address=address, talk_limit_s=talk_limit_s)
         self._port = free_port(socket.SOCK_DGRAM)
         self.trunk_address = f"{address}:{self._port}"
         self._log = directory / f"{name}.msg"
-        (directory / "tone.ulaw").write_bytes(TONE * 50)
         self.process = RunningProcess(
             [
                 *(sipp, "-sf", SCENARIOS / f"{scenario}.xml", "-i", address, "-p", str(self._port)),
-                *("-mi", address, "-mp", str(free_port(socket.SOCK_DGRAM)), "-key", "phone_port", str(self.phone.port)),
+                *("-mi", address, "-mp", str(_media_port()), "-key", "phone_port", str(self.phone.port)),
                 *("-ci", "127.0.0.1", "-cp", str(free_port(socket.SOCK_DGRAM))),
                 *("-default_behaviors", "none", "-nostdin", "-skip_rlimit"),
                 *("-trace_msg", "-message_file", self._log, "-trace_err", "-error_file", directory / f"{name}.err"),
@@ -158,10 +157,21 @@ class FarEnd:
         return messages
 
     def _listens(self) -> bool:
-        address, _, port = self.trunk_address.rpartition(":")
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.bind((address, int(port)))
-            except OSError:
-                return True
-        return False
+        return _is_taken(self._port)
+
+
+def _media_port() -> int:
+    """Of SIPp's own audio; it takes the second next for video."""
+    while True:
+        port = free_port(socket.SOCK_DGRAM)
+        if not _is_taken(port + 2):
+            return port
+
+
+def _is_taken(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return True
+    return False

@@ -57,7 +57,7 @@ def new_call_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a request allows, in seconds from when it was received."""
+    """What a request allows, in seconds: ringing and duration from just before the INVITE, after the room was joined."""
 
     ringing_s: float
     duration_s: float
@@ -110,7 +110,7 @@ class Leg:
         self._is_shown = is_shown
         self._info = info
         self._stopped = asyncio.Event()
-        self._received_s = loop.time()
+        self._invited_s = loop.time()
         for waiting in (self.joined, self.answered):
             waiting.add_done_callback(lambda done: done.exception())  # whoever asked may be gone
 
@@ -148,9 +148,9 @@ class Leg:
 
     async def _follow_script(self) -> None:
         self._ledger.note(self._number, "invite")
-        invited_s = self._loop.time()
+        self._invited_s = self._loop.time()
         for at_s, step in self._script.timeline():
-            await self._pass_until(invited_s + at_s)
+            await self._pass_until(self._invited_s + at_s)
             await self._take(step)
         await self._pass_until(None)
 
@@ -196,7 +196,7 @@ class Leg:
 
     async def _pass_until(self, at_s: float | None) -> None:
         """Let time pass until then (None: for ever), unless something ends the dial before."""
-        limit_s = self._received_s + (self._limits.duration_s if self.answered.done() else self._limits.ringing_s)
+        limit_s = self._invited_s + (self._limits.duration_s if self.answered.done() else self._limits.ringing_s)
         end_s = limit_s if at_s is None else min(at_s, limit_s)
         watched = [asyncio.ensure_future(self._callee.gone.wait()), asyncio.ensure_future(self._stopped.wait())]
         try:

@@ -158,6 +158,15 @@ def test_the_end_of_an_answered_leg_is_placed_where_looks_and_webhook_agree(desk
     assert desk.end.at.error_s == pytest.approx(0.5)
 
 
+def test_a_leg_that_the_sip_service_lets_go_without_a_hang_up_is_lost(desk):
+    desk.answers(103.0)
+    desk.look("active", 110.0, 110.1)
+    desk.notice(112.4, "CLIENT_INITIATED", "active")
+    desk.look(None, 113.0, 113.1)
+    assert desk.end.cause is HangupCause.LEG_LOST
+    assert "unexplained" in desk.end.evidence
+
+
 def test_a_webhook_whose_clock_disagrees_with_the_looks_is_not_trusted_with_the_moment(desk):
     desk.answers(103.0)
     desk.look("active", 110.0, 110.1)

@@ -20,10 +20,11 @@ def of_agents(events) -> list[type]:
 
 
 async def test_the_agent_comes_after_its_delay(desk: Desk):
-    opened_at_s = desk.clock.now_s()
+    before_s = desk.clock.now_s()
     room = await desk.carrier.open_room(desk.room_plan())
+    after_s = desk.clock.now_s()
     joined = await until(room, AgentJoined)
-    assert joined.at.at_s - opened_at_s == pytest.approx(0.2, abs=0.1)
+    assert before_s + 0.2 <= joined.at.at_s <= after_s + 0.2
 
 
 async def test_a_missing_agent_never_comes(desk: Desk):
@@ -52,6 +53,14 @@ async def test_an_agent_that_ends_after_5_s_gives_its_signal_and_waits(desk: Des
     assert of_agents(events) == [EndSignal]
     assert events[0].at.at_s - answered.at.at_s == pytest.approx(5.0, abs=0.1)
     assert events[0].reason
+
+
+async def test_an_agent_whose_signal_nobody_heeds_leaves_10_s_later(desk: Desk):
+    room, _leg = await desk.dialled(callees.TALKS_ON, behaviour="ends_after_5_s")
+    signal = await until(room, EndSignal)
+    left = await until(room, AgentLeft)
+    assert (left.on_purpose, left.reason) == (True, signal.reason)
+    assert left.at.at_s - signal.at.at_s == pytest.approx(10.0, abs=0.1)
 
 
 @pytest.mark.parametrize("behaviour", ["crashes", "leaves_quietly"])
