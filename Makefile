@@ -20,6 +20,7 @@ run: $(STAMP)  ## watch 60 simulated calls being placed; no phone rings; Ctrl-C 
 	@$(BIN)/orchestrator run --demo 60
 
 test: $(STAMP)  ## all tests: unit, database, conformance, end to end
+	@$(BIN)/python -m tests.fixtures.livekit
 	@$(BIN)/python -m pytest -n auto --dist loadgroup
 
 test-sip: $(STAMP)  ## tests against a real LiveKit SIP service that the environment names

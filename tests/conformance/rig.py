@@ -58,6 +58,8 @@ class FarEnd:
     invited_at_s: float | None = None
     ringing_at_s: float | None = None
     answered_at_s: float | None = None
+    ended_at_s: float | None = None
+    """When the callee's side was through with it, unless we ended it."""
     over: bool = False
     """Nobody rings or talks there any more, or ever did."""
 
@@ -65,7 +67,6 @@ class FarEnd:
 class Rig(Protocol):
     """A carrier under test."""
 
-    carrier: Carrier
     clock: Clock
     deployment_id: UUID
     agent_name: str
@@ -83,6 +84,9 @@ class Rig(Protocol):
     """So many calls at once do not yet hold up the far end's callees."""
     told_why_legs_leave: bool
     """Without that, a callee's hang-up may count as a lost leg."""
+
+    @property
+    def carrier(self) -> Carrier: ...
 
     def number_for(self, script: Script, *, line: int = 0) -> E164:
         """A number at which this script answers; another one for each `line` below 100."""

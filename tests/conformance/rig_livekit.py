@@ -24,7 +24,7 @@ from tests.conformance.rig import FarEnd, Received, running
 from tests.fixtures.livekit import WEBHOOK_PATH, RealServer, StandIn
 from tests.standin.ledger import Dial
 
-SPEED = 2.0
+SPEED = 1.5
 """Of the stand-in's callees. Not more: even on a busy machine a look must find them ringing."""
 TIMINGS = LiveKitTimings(ring_poll_s=0.1, sweep_s=0.5, active_look_s=0.3, looks_per_s=200.0)
 
@@ -63,6 +63,7 @@ class LiveKitRig:
             invited_at_s=self._moment(dials[0].invited_at_s) if dials else None,
             ringing_at_s=self._moment(dials[0].ringing_at_s) if dials else None,
             answered_at_s=self._moment(dials[0].answered_at_s) if dials else None,
+            ended_at_s=self._moment(dials[0].ended_at_s) if dials else None,
             over=all(dial.ended_at_s is not None or dial.invited_at_s is None for dial in dials),
         )
 

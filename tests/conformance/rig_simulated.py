@@ -64,6 +64,7 @@ class SimulatedRig:
             invited_at_s=taken[0].at_s,
             ringing_at_s=None if script.rings_at_s is None else taken[0].at_s + script.rings_at_s,
             answered_at_s=None if script.answers_at_s is None else taken[0].at_s + script.answers_at_s,
+            ended_at_s=taken[0].at_s + (taken[0].plan.request_ring_s if script.ends_at_s is None else script.ends_at_s),
             over=room is None or not room.has_leg,
         )
 

@@ -273,7 +273,7 @@ async def test_without_a_caller_id_the_trunk_chooses(rig: Rig) -> None:
 @pytest.mark.parametrize(
     "change", [{"display_name": "x" * 129}, {"headers": {"": "x"}}, {"headers": {"X-A": "b\r\nVia: c"}}, {"dtmf": "12x"}]
 )
-async def test_a_plan_that_cannot_be_dialled_is_refused_before_anything_is_sent(rig: Rig, change: dict[str, object]) -> None:
+async def test_a_plan_that_cannot_be_dialled_is_refused_before_anything_is_sent(rig: Rig, change: dict[str, Any]) -> None:
     call = await TestCall.with_agent(rig)
     with pytest.raises(BadPlan):
         await call.dial(BUSY, **change)

@@ -19,7 +19,6 @@ from tests.e2e.daemon import CALLER_ID, Daemon, Desk, number
 
 pytestmark = [pytest.mark.livekit, pytest.mark.xdist_group("livekit")]
 
-AUDIO_STOPS = "the callee's audio stops"
 RINGS_OUT, TALKS_ON, HANGS_UP_AT_ONCE, MEDIA_LOST = 3, 30, 16, 15
 SERIES = 1
 
@@ -62,7 +61,7 @@ SCENES = {
         fields={"headers": {"X-Case": "7"}, "display_name": "Acme", "dtmf": "1w2", "ring_timeout_s": 9.0},
     ),
     # The SIP service leaves then as it does after a hang-up, but for the status: nothing says what it was.
-    AUDIO_STOPS: Scene(MEDIA_LOST, EndReason.LEG_LOST),
+    "the callee's audio stops": Scene(MEDIA_LOST, EndReason.LEG_LOST),
     "it lasts too long": Scene(TALKS_ON, EndReason.MAX_DURATION_REACHED, fields={"max_duration_s": 5.0}),
 }
 
@@ -88,14 +87,7 @@ def played(daemon: Daemon) -> Mapping[str, CallView]:
     return asyncio.run(play_all())
 
 
-TAKEN_FOR_A_HANG_UP = pytest.mark.xfail(
-    reason="a leave as CLIENT_INITIATED without the status `hangup` is still taken for the callee's hang-up", strict=False
-)
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=TAKEN_FOR_A_HANG_UP) if name == AUDIO_STOPS else name for name in SCENES]
-)
+@pytest.mark.parametrize("name", SCENES)
 def test_each_scene_ends_in_its_reason(played: Mapping[str, CallView], name: str) -> None:
     outcome = played[name].call.outcome
     assert outcome is not None

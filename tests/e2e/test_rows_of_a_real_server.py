@@ -74,7 +74,7 @@ ROWS = [
 
 @pytest.fixture(scope="module")
 def played(daemon: Daemon) -> Mapping[str, CallView]:
-    """All rows, queued at once, each as it ended; then those that expire, whose time must not be used up by waiting for agents."""
+    """All rows, queued at once, each as it ended; then what expires: no time of it should go by waiting for a busy agent."""
 
     async def play(desk: Desk, row: Row) -> CallView:
         expires_at = datetime.now().astimezone() + timedelta(seconds=row.expires_in_s) if row.expires_in_s else None
