@@ -58,7 +58,7 @@ post_dial_allowance_s = {allowance_s}
 [calls]
 ring_timeout_s = 5.0
 agent_return_grace_s = 1.5
-agent_join_timeout_s = 12.0
+agent_join_timeout_s = 20.0
 agent_delays_s = [1.0, 2.0]
 trunk_delays_s = [1.0, 2.0]
 
@@ -162,7 +162,7 @@ class Desk:
         """The call as it stands."""
         return await self._calls.show(call_id)
 
-    async def until(self, call_id: CallId, *states: State, timeout_s: float = 60.0) -> CallView:
+    async def until(self, call_id: CallId, *states: State, timeout_s: float = 120.0) -> CallView:
         """The call, once it is in one of these states."""
         view = await self._calls.show(call_id)
         with contextlib.suppress(TimeoutError):
@@ -173,7 +173,7 @@ class Desk:
                 return view
         raise AssertionError(f"not in {[state.value for state in states]} after {timeout_s} s: {view}")
 
-    async def until_ended(self, call_id: CallId, *, timeout_s: float = 60.0) -> CallView:
+    async def until_ended(self, call_id: CallId, *, timeout_s: float = 120.0) -> CallView:
         """The call, once it has ended."""
         return await self.until(call_id, *(state for state in State if state.is_terminal), timeout_s=timeout_s)
 

@@ -48,12 +48,16 @@ async def cancel_while_they_talk(desk: Desk, call_id: CallId) -> None:
 SCENES = {
     "the agent ends it on purpose": Scene(TALKS_ON, EndReason.AGENT_HUNG_UP, {"end_after_s": 1.5, "reason": "sold"}),
     "the agent crashes in the conversation": Scene(TALKS_ON, EndReason.AGENT_LOST, {"crash_after_s": 4}),
-    "the agent crashes while it rings": Scene(RINGS_OUT, EndReason.AGENT_LOST, {"crash_after_s": 1.5}),
+    "the agent crashes while it rings": Scene(
+        RINGS_OUT, EndReason.AGENT_LOST, {"crash_after_s": 1.5}, fields={"ring_timeout_s": 20.0}
+    ),
     "the agent leaves without a word": Scene(TALKS_ON, EndReason.AGENT_LOST, {"leave_after_s": 4}),
     "the agent never comes": Scene(
         TALKS_ON, EndReason.AGENT_NEVER_JOINED, fields={"agent_name": "nobody-has-this-name"}, expires_in_s=9
     ),
-    "it is canceled while it rings": Scene(RINGS_OUT, EndReason.CANCELED_BY_REQUEST, meanwhile=cancel_while_it_rings),
+    "it is canceled while it rings": Scene(
+        RINGS_OUT, EndReason.CANCELED_BY_REQUEST, fields={"ring_timeout_s": 20.0}, meanwhile=cancel_while_it_rings
+    ),
     "an operator ends it": Scene(TALKS_ON, EndReason.OPERATOR_HUNG_UP, meanwhile=cancel_while_they_talk),
     "the callee hangs up at once": Scene(
         HANGS_UP_AT_ONCE,
