@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from datetime import datetime, timedelta
 
@@ -125,9 +124,7 @@ async def test_a_conversation_that_an_operator_cancels_ends_as_operator_hung_up(
 
 async def test_without_an_agent_nobody_is_dialled_and_the_call_waits_unspent(orchestra: Orchestra):
     call = await orchestra.enqueue(to=callees.TALKS_8_S, agent_name="nobody")
-    async with asyncio.timeout(20):
-        while (row := await orchestra.row(call)).deferrals < 2:
-            await asyncio.sleep(0.01)
+    row = (await orchestra.wait_until_it(call, lambda view: view.call.deferrals >= 2)).call
     assert row.attempts == 0
     assert row.waiting_for.value == "agent"
     assert orchestra.carrier.ledger == []
@@ -152,9 +149,7 @@ async def test_an_agent_that_gives_the_end_signal_hung_up_on_purpose(orchestra: 
 
 async def test_a_refusal_that_proves_that_nothing_rang_costs_no_attempt(orchestra: Orchestra):
     call = await orchestra.enqueue(to=callees.SIP_SERVICE_OVERLOADED)
-    async with asyncio.timeout(20):
-        while (row := await orchestra.row(call)).deferrals < 2:
-            await asyncio.sleep(0.01)
+    row = (await orchestra.wait_until_it(call, lambda view: view.call.deferrals >= 2)).call
     assert row.waiting_for.value == "media_server"
     view = await orchestra.calls.show(call)
     assert [attempt.number for attempt in view.attempts] == [1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -76,9 +75,7 @@ async def test_an_intent_whose_commit_is_unknown_is_never_dialled_on(
 async def test_a_return_to_the_queue_whose_answer_is_lost_happens_once(orchestra: Orchestra, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(orchestra.queue, "requeue", answer_lost(2, orchestra.queue.requeue))
     call = await orchestra.enqueue(to=callees.TALKS_6_S, agent_name="nobody")
-    async with asyncio.timeout(20):
-        while (await orchestra.row(call)).deferrals == 0:
-            await asyncio.sleep(0.01)
+    await orchestra.wait_until_it(call, lambda view: view.call.deferrals > 0)
     await orchestra.calls.request_cancel(call)
     ended = await orchestra.wait_until_ended(call)
     assert ended.call.end_reason is EndReason.CANCELED_BY_REQUEST
