@@ -22,6 +22,12 @@ log = structlog.get_logger(__name__)
 MAX_PAUSE_S = 15.0
 
 
+def was_cancelled() -> bool:
+    """Whether the running task itself has been cancelled: a CancelledError may also come from something that it awaited."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
 class LoopWatch(Protocol):
     """Where loops report; `orchestrator.metrics.Metrics` is one."""
 
@@ -67,6 +73,13 @@ class Looper:
             self._woken.clear()
             try:
                 await self._step()
+            except asyncio.CancelledError:
+                if was_cancelled():
+                    raise
+                # Somebody else's future was cancelled under the step, as when a connection is torn down: not our end.
+                failures += 1
+                log.exception("loop_step_cut_off", loop=self.name, failures=failures)
+                self._watch.loop_failed(self.name)
             except (Error, SipError, OSError, TimeoutError) as error:
                 # The world outside: a database or media server that is away. It comes back, and so do we.
                 failures += 1

@@ -24,6 +24,7 @@ from orchestrator.calls.plans import room_plan
 from orchestrator.calls.preparation import EndUndialled, GoBack, Preparation, PreparationTimes, check_number
 from orchestrator.calls.story import Story
 from orchestrator.ids import E164
+from orchestrator.looper import was_cancelled
 from orchestrator.metrics import Metrics
 from orchestrator.outcomes import EndReason, answered_by, final_state
 from orchestrator.store.queue import QueueStore
@@ -108,6 +109,11 @@ class Conductor:
             self._metrics.claim_lost()
             if self._story is None:
                 await self._close_room()  # nothing was dialled in it; a dialled room may have been adopted with its leg
+        except asyncio.CancelledError as error:
+            if was_cancelled():
+                raise
+            self._log.exception("conductor_cut_off")  # what it awaited was cancelled, not the conductor
+            await self._end_after_defect(error)
         except Exception as error:  # noqa: BLE001  a defect here ends its own call, truthfully, and no other
             self._log.exception("conductor_failed")
             await self._end_after_defect(error)
@@ -206,7 +212,7 @@ class Conductor:
         self._metrics.requeued(back.waiting_for.value)
         self._log.info("call_requeued", waiting_for=back.waiting_for.value, why=back.why, delay_s=delay_s)
 
-    async def _end_after_defect(self, error: Exception) -> None:
+    async def _end_after_defect(self, error: BaseException) -> None:
         """INTERNAL_ERROR: hang up, free everything, and keep the truth about whether a phone may have rung."""
         story = self._story
         answered = story is not None and story.answered is not None

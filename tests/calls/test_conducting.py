@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import datetime, timedelta
 
@@ -230,3 +231,14 @@ async def test_a_forced_shutdown_hangs_up_and_says_so(orchestra: Orchestra):
     orchestra.switchboard.hang_up_all()
     ended = (await orchestra.wait_until_ended(call)).call
     assert (ended.state.value, ended.end_reason) == ("ended", EndReason.WORKER_SHUT_DOWN)
+
+
+async def test_a_call_whose_step_is_cut_off_from_below_ends_as_internal_error(orchestra: Orchestra, monkeypatch):
+    async def cut_off(room, plan):
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(orchestra.carrier, "dial", cut_off)
+    call = await orchestra.enqueue(to=callees.TALKS_8_S)
+    ended = (await orchestra.wait_until_ended(call)).call
+    assert ended.end_reason is EndReason.INTERNAL_ERROR
+    await orchestra.nothing_is_held()
