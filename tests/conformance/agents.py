@@ -7,6 +7,7 @@ agents do is up to the test. The example agent of deploy/examples is tried in th
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 from collections.abc import AsyncIterator
 
@@ -29,6 +30,8 @@ class Agents:
         self._socket = socket
         self._name = name
         self._rooms: dict[str, rtc.Room] = {}
+        self._there: dict[str, asyncio.Event] = collections.defaultdict(asyncio.Event)
+        """By room: the server tells others of a participant before the participant itself has finished connecting."""
         self._joining: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -54,11 +57,13 @@ class Agents:
     async def signal(self, room: str, reason: str) -> None:
         """Give the end signal, and stay."""
         async with asyncio.timeout(_STEP_S):
+            await self._there[room].wait()
             await self._rooms[room].local_participant.set_attributes({END_ATTRIBUTE: reason})
 
     async def leave(self, room: str) -> None:
         """Leave politely, as a crashed agent does too."""
         async with asyncio.timeout(_STEP_S):
+            await self._there[room].wait()
             await self._rooms.pop(room).disconnect()
 
     async def _register(self) -> None:
@@ -93,6 +98,7 @@ class Agents:
         self._rooms[assignment.job.room.name] = room
         with contextlib.suppress(rtc.ConnectError):  # the room may be gone already
             await room.connect(self._url, assignment.token, rtc.RoomOptions(auto_subscribe=False))
+            self._there[assignment.job.room.name].set()
 
     async def _send(self, message: proto.WorkerMessage) -> None:
         await self._socket.send_bytes(message.SerializeToString())
