@@ -58,9 +58,22 @@ class QueueStore:
         return due if isinstance(due, float) else None
 
     async def claim_calls(self, limit: int) -> list[ClaimedCall]:
-        """Claim up to `limit` (at most 100) ready calls of one trunk group; repeat until it returns none."""
+        """Claim up to `limit` (at most 100) ready calls of one trunk group; repeat until it returns none.
+
+        Two statements: what the claim chose may be younger than the snapshot of the statement that made it.
+        """
         _check_limit(limit, MOST_CLAIMED_AT_ONCE)
-        return [_claimed(row) for row in await self._database.fetch("claim_calls", limit, self._worker_id)]
+        async with self._database.session() as session:
+            claims = await session.fetch("claim_calls", limit, self._worker_id)
+            if not claims:
+                return []
+            rows = await session.fetch(
+                "describe_claims",
+                [claim["call_id"] for claim in claims],
+                [claim["trunk_id"] for claim in claims],
+                [claim["epoch"] for claim in claims],
+            )
+        return [_claimed(row) for row in rows]
 
     async def stranded_calls(self, *, lease_s: float) -> list[StrandedCall]:
         """Calls that hold a slot and whose worker has stopped, or not given a sign of life for `lease_s`, or is this worker."""

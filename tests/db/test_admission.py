@@ -259,3 +259,21 @@ async def test_stranded_calls_are_those_of_dead_workers_and_ones_own(office: Off
     assert stranded[theirs.call_id].state is State.DIALING
     assert await office.queue.finish(stranded[theirs.call_id], BUSY)
     assert (await office.drift()).total == 0
+
+
+async def test_a_call_that_is_queued_while_the_claim_waits_is_claimed_and_returned(office: Office):
+    await office.ready(1)
+    holder = await office.database.connect()
+    transaction = holder.transaction()
+    await transaction.start()
+    await holder.execute("SELECT FROM trunk_groups FOR NO KEY UPDATE")
+    claiming = asyncio.create_task(office.queue.claim_calls(1))
+    async with asyncio.timeout(10):
+        while not await office.sql(
+            "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        ):
+            await asyncio.sleep(0.01)
+    (urgent,) = await office.ready(1, priority=10)
+    await transaction.rollback()
+    await holder.close()
+    assert [call.call_id for call in await claiming] == [urgent], "claimed calls that nobody is told of have no conductor"
