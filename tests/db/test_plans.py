@@ -153,9 +153,12 @@ async def test_the_plans_test_notices_when_the_index_is_gone(long_queue: asyncpg
 async def test_the_other_hot_operations_read_no_queue(long_queue: asyncpg.Connection):
     counted = Counted(long_queue)
     worker_id = await worker_of(long_queue)
-    claimed, _ = await counted.run("claim_calls", LIMIT, worker_id)
-    one = claimed[0]
-    two = claimed[1]
+    claims, _ = await counted.run("claim_calls", LIMIT, worker_id)
+    keys = [[claim[name] for claim in claims] for name in ("call_id", "trunk_id", "epoch")]
+    claimed, read = await counted.run("describe_claims", *keys)
+    assert read["calls"]["seq_scan"] == 0
+    assert read["calls"]["idx_tup_fetch"] <= 2 * LIMIT
+    one, two = claimed[:2]
     ends = ["not_connected", "USER_BUSY", "yes", None, 486, "", None, "", "", "", None, None, None, None, "", "", "", "{}"]
     operations: list[tuple[str, list[object], int]] = [
         ("begin_dial", [one["call_id"], one["epoch"], "room", None], 10),
