@@ -126,7 +126,9 @@ def configure(
     logging.captureWarnings(capture=True)
 
 
-def call_logger(*, call_id: CallId, account: str, **fields: object) -> structlog.stdlib.BoundLogger:
-    """A logger whose every line carries the call's id, its account and `fields` (attempt, epoch ...)."""
-    logger = structlog.get_logger("orchestrator.calls").bind(call_id=call_id, account=account, **fields)
+def call_logger(
+    name: str = "orchestrator.calls", *, call_id: CallId, account: str, **fields: object
+) -> structlog.stdlib.BoundLogger:
+    """The logger `name`, whose every line carries the call's id, its account and `fields` (attempt, epoch ...)."""
+    logger = structlog.get_logger(name).bind(call_id=call_id, account=account, **fields)
     return cast("structlog.stdlib.BoundLogger", logger)

@@ -14,8 +14,6 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-import structlog
-
 from orchestrator.calls.conversation import Conversation
 from orchestrator.calls.inbox import Agents, Inbox, Release
 from orchestrator.calls.orders import Order
@@ -24,6 +22,7 @@ from orchestrator.calls.plans import room_plan
 from orchestrator.calls.preparation import EndUndialled, GoBack, Preparation, PreparationTimes, check_number
 from orchestrator.calls.story import Story
 from orchestrator.ids import E164
+from orchestrator.logs import call_logger
 from orchestrator.looper import was_cancelled
 from orchestrator.metrics import Metrics
 from orchestrator.outcomes import EndReason, answered_by, final_state
@@ -87,7 +86,7 @@ class Conductor:
         self._times = times
         self._leftovers = leftovers
         self._metrics = metrics
-        self._log = structlog.get_logger(__name__).bind(call_id=call.call_id, account=call.account, epoch=call.epoch)
+        self._log = call_logger(__name__, call_id=call.call_id, account=call.account, epoch=call.epoch)
         self._room_name = carrier.room_name(call_id=str(call.call_id), epoch=call.epoch)
         self._room_open = False
         self._inbox = Inbox(clock=clock)

@@ -8,12 +8,11 @@ from __future__ import annotations
 import asyncio
 from typing import assert_never
 
-import structlog
-
 from orchestrator.calls.inbox import Agents, Inbox, Release
 from orchestrator.calls.orders import Order
 from orchestrator.calls.pen import Pen
 from orchestrator.calls.story import Story
+from orchestrator.logs import call_logger
 from orchestrator.metrics import Metrics
 from orchestrator.store.queue import QueueStore
 from orchestrator.store.records import ClaimedCall
@@ -69,7 +68,7 @@ class Conversation:
         self._store = store
         self._clock = clock
         self._metrics = metrics
-        self._log = structlog.get_logger(__name__).bind(call_id=call.call_id, account=call.account, epoch=call.epoch)
+        self._log = call_logger(__name__, call_id=call.call_id, account=call.account, epoch=call.epoch)
         self._hang_up_deadline_s: float | None = None
 
     async def follow(self) -> Ended:

@@ -9,14 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import assert_never
 
-import structlog
-
 from orchestrator.calls.inbox import Agents, Inbox, Release
 from orchestrator.calls.orders import Order
 from orchestrator.calls.pen import ClaimLost
 from orchestrator.calls.plans import caller_id_of, dial_plan
 from orchestrator.errors import DatabaseUnavailable, DestinationForbidden, InvalidNumber
 from orchestrator.ids import E164
+from orchestrator.logs import call_logger
 from orchestrator.metrics import Metrics
 from orchestrator.numbers import check_destination
 from orchestrator.outcomes import EndReason
@@ -99,7 +98,7 @@ class Preparation:
         self._clock = clock
         self._times = times
         self._metrics = metrics
-        self._log = structlog.get_logger(__name__).bind(call_id=call.call_id, account=call.account, epoch=call.epoch)
+        self._log = call_logger(__name__, call_id=call.call_id, account=call.account, epoch=call.epoch)
 
     async def plan_dial(self, to: E164) -> DialPlan:
         """Wait for the agent, write the intent, wait for the dial time. Send the plan's request at once.

@@ -8,7 +8,7 @@ import logging
 import re
 import uuid
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,9 @@ from pydantic import SecretStr
 from orchestrator.ids import CallId
 from orchestrator.logs import call_logger, configure
 from orchestrator.settings import LogFormat, LogLevel
+from tests.unit.cli.logging_state import logging_as_it_was
+
+__all__ = ["logging_as_it_was"]
 
 NUMBER = "+14155552671"
 SECRET = "correct-horse"
@@ -33,18 +36,6 @@ class Kind(enum.Enum):
 class Plan:
     to: str
     secret: SecretStr
-
-
-@pytest.fixture(autouse=True)
-def logging_as_it_was() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    yield
-    structlog.reset_defaults()
-    structlog.contextvars.clear_contextvars()
-    logging.captureWarnings(capture=False)
-    root.handlers = handlers
-    root.setLevel(level)
 
 
 class Written:
