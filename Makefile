@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help run test test-sip lint bench lock clean
+.PHONY: help run test test-sip lint bench bench-queue chaos lock clean
 
 help:  ## say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -34,6 +34,14 @@ lint: $(STAMP)  ## ruff, mypy strict, import contracts
 
 bench: $(STAMP)  ## the figures of the README, as a table
 	@$(BIN)/python -m tests.bench
+
+bench-queue: $(STAMP)  ## the queue's figures, beside pgqueuer and procrastinate on the same Postgres
+	@$(BIN)/python -m tests.bench.queue
+
+chaos: $(STAMP)  ## 2,000 calls while workers, Postgres and LiveKit fail; each protection taken out in turn (15 minutes)
+	@$(BIN)/python -m tests.fixtures.livekit
+	@$(BIN)/python -m tests.chaos
+	@$(BIN)/python -m tests.chaos --breaches
 
 lock:  ## make requirements.lock anew from pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \

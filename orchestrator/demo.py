@@ -27,6 +27,8 @@ RING_TIMEOUT_S = 15.0
 """Shorter than anybody should ring, so that a callee who never answers does not make the demo long."""
 EXPIRY_S = 25.0
 """For calls whose promise needs expiry: long enough to be dialled twice, short enough to be watched."""
+ANY_HOUR = ("always",)
+"""Nobody is woken by a simulated carrier, and a demo is watched at any hour."""
 PAGE = 1000
 
 
@@ -214,6 +216,7 @@ class Demo:
                 country="US",
                 paused=False,
                 trunk=TRUNK,
+                calling_hours=ANY_HOUR,
             )
             await self._accounts.update(account.name, change)
         else:
@@ -224,5 +227,6 @@ class Demo:
                 country="US",
                 agent_name=AGENT,
                 trunk=TRUNK,
+                calling_hours=ANY_HOUR,
             )
             await self._accounts.create(new)

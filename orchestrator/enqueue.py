@@ -1,7 +1,10 @@
 """The intake: every call that a person or program asks for passes here, whatever door it came by, and is queued or refused.
 
 Reads the number with its account's country, applies the account's policy and all limits of a call, and says in one sentence
-what is wrong with a request that it refuses. It never touches the network, and knows nothing of files, command lines or HTTP.
+what is wrong with a request that it refuses. What depends on the moment or on what else is stored, the database says when it is
+asked to store the call: whether its time is past by the database's clock, whether the number is on a do-not-call list, which
+trunks the account may use, and whether the call was queued before. It never touches the network, and knows nothing of files,
+command lines or HTTP.
 """
 
 from __future__ import annotations
@@ -9,17 +12,19 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from orchestrator.errors import BadInput, NotFound
+from orchestrator.hours import check_hours
 from orchestrator.ids import E164
 from orchestrator.numbers import check_destination, read_number
+from orchestrator.ordinary import OrdinaryNumbers
+from orchestrator.redial import MOST_ATTEMPTS, read_delays
 from orchestrator.store.accounts import AccountStore
 from orchestrator.store.calls import CallStore
 from orchestrator.store.policy import AccountRow
-from orchestrator.store.trunks import TrunkStore
 from orchestrator.store.views import Enqueued, NewCall
 
 MAX_METADATA_BYTES = 64 * 1024
@@ -38,6 +43,8 @@ _HEADER_NAME = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NUL_IN_JSON = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+_REDIAL = ("max_attempts", "delays", "jitter")
 
 # Headers that a SIP user agent writes itself, with their compact forms (RFC 3261, 7.3.3, 20); a second one breaks the INVITE.
 _OWN_HEADERS = frozenset(
@@ -77,6 +84,11 @@ class NewCallRequest:
     """The same key queues an account's call once."""
     batch: str | None = None
     trunk: str | None = None
+    """A trunk or trunk group."""
+    calling_hours: Sequence[str] | None = None
+    """Rules of `orchestrator.hours` for this call alone."""
+    redial: object = None
+    """For this call alone, a JSON object: `max_attempts`, `delays` (lists of seconds by class), `jitter`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,34 +101,22 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Routing:
-    """An account, and the caller ids that its calls over one trunk may show."""
+class Customer:
+    """An account, and the numbers that it may call without a second look."""
 
     account: AccountRow
-    caller_ids: frozenset[E164]
+    ordinary: OrdinaryNumbers
 
 
 class Intake:
     """Checks requests for calls and queues the good ones."""
 
-    def __init__(
-        self,
-        *,
-        accounts: AccountStore,
-        trunks: TrunkStore,
-        calls: CallStore,
-        past_tolerance_s: float,
-        fiction_allowed: bool,
-    ) -> None:
-        """`past_tolerance_s`: a `run_at` that is past by no more than this means now.
-
-        `fiction_allowed`: numbers reserved for fiction may be called, since the carrier is simulated.
-        """
+    def __init__(self, *, accounts: AccountStore, calls: CallStore, fiction_allowed: bool) -> None:
+        """`fiction_allowed`: numbers reserved for fiction may be called, since the carrier is simulated."""
         self._accounts = accounts
-        self._trunks = trunks
         self._calls = calls
-        self._past_tolerance_s = past_tolerance_s
         self._fiction_allowed = fiction_allowed
+        self._ordinary: dict[tuple[str, tuple[str, ...]], OrdinaryNumbers] = {}
 
     async def enqueue_one(self, request: NewCallRequest) -> Enqueued:
         """Queue one call. Raises BadInput, having changed nothing."""
@@ -132,16 +132,20 @@ class Intake:
         """
         return await self.store(await self.check(requests))
 
-    async def check(self, requests: Sequence[NewCallRequest]) -> list[NewCall | Refused]:
-        """What would be stored for each request, in order. Changes nothing."""
-        now = datetime.now(UTC)
-        routings: dict[tuple[str, str | None], Routing | BadInput] = {}
+    async def check(
+        self, requests: Sequence[NewCallRequest], *, key_of: Callable[[E164], str] | None = None
+    ) -> list[NewCall | Refused]:
+        """What would be given to the store for each request, in order. Changes nothing.
+
+        `key_of`: makes the key of a request that has none from its number.
+        """
+        customers: dict[str, Customer | BadInput] = {}
         checked: list[NewCall | Refused] = []
         for request in requests:
-            route = (request.account, request.trunk)
-            if route not in routings:
-                routings[route] = await self._routing(*route)
-            checked.append(self._checked(request, routings[route], now))
+            customer = customers.get(request.account)
+            if customer is None:
+                customer = customers[request.account] = await self._customer(request.account)
+            checked.append(self._checked(request, customer, key_of))
         return checked
 
     async def store(self, checked: Sequence[NewCall | Refused]) -> list[Enqueued | Refused]:
@@ -150,44 +154,50 @@ class Intake:
         return [call if isinstance(call, Refused) else next(stored) for call in checked]
 
     async def _stored(self, calls: Sequence[NewCall]) -> list[Enqueued | Refused]:
-        """All calls but those that contradict what is stored under their key, or that the database has a rule against."""
+        """All calls but those that the database refuses; halved around what it cannot even read."""
         if not calls:
             return []
         try:
-            return list(await self._calls.enqueue(calls))
+            results = await self._calls.enqueue_each(calls)
         except BadInput as error:
             if len(calls) == 1:
                 return [Refused(error=error, to=E164(calls[0].to))]
             half = len(calls) // 2
             return [*await self._stored(calls[:half]), *await self._stored(calls[half:])]
+        return [
+            result if isinstance(result, Enqueued) else Refused(error=result, to=E164(call.to))
+            for call, result in zip(calls, results, strict=True)
+        ]
 
-    async def _routing(self, account_name: str, trunk_name: str | None) -> Routing | BadInput:
+    async def _customer(self, name: str) -> Customer | BadInput:
         try:
-            account = await self._accounts.get(account_name)
-            name = trunk_name or account.trunk
-            if name is None:
-                return BadInput(
-                    f"account {account.name!r} has no trunk: `orchestrator accounts set {account.name} --trunk NAME`"
-                )
-            trunk = await self._trunks.get(name)
+            account = await self._accounts.get(name)
         except NotFound as error:
             return error
-        return Routing(account=account, caller_ids=frozenset(account.caller_ids) | frozenset(trunk.trunk.caller_ids))
+        policy = (account.country, account.allowed_countries)
+        if policy not in self._ordinary:
+            self._ordinary[policy] = OrdinaryNumbers(country=account.country, allowed_countries=account.allowed_countries)
+        return Customer(account=account, ordinary=self._ordinary[policy])
 
-    def _checked(self, request: NewCallRequest, routing: Routing | BadInput, now: datetime) -> NewCall | Refused:
-        if isinstance(routing, BadInput):
-            return Refused(error=routing)
+    def _checked(
+        self, request: NewCallRequest, customer: Customer | BadInput, key_of: Callable[[E164], str] | None
+    ) -> NewCall | Refused:
+        if isinstance(customer, BadInput):
+            return Refused(error=customer)
+        is_ordinary = customer.ordinary.holds(request.to)
         try:
-            to = read_number(request.to, routing.account.country)
+            to = E164(request.to) if is_ordinary else read_number(request.to, customer.account.country)
         except BadInput as error:
             return Refused(error=error)
         try:
-            return self._call(request, routing, to, now)
+            if not is_ordinary:
+                self._check_destination(to, customer.account)
+            key = request.key if request.key is not None or key_of is None else key_of(to)
+            return _call(request, customer.account, to, key)
         except BadInput as error:
             return Refused(error=error, to=to)
 
-    def _call(self, request: NewCallRequest, routing: Routing, to: E164, now: datetime) -> NewCall:
-        account = routing.account
+    def _check_destination(self, to: E164, account: AccountRow) -> None:
         check_destination(
             to,
             country=account.country,
@@ -195,43 +205,38 @@ class Intake:
             allowed_specials=account.allowed_specials,
             fiction_allowed=self._fiction_allowed,
         )
-        run_at, expires_at = self._times(request, now)
-        return NewCall(
-            account=account.name,
-            to=to,
-            agent_name=_agent(request.agent, account),
-            metadata=metadata_text(request.metadata),
-            caller_id=_caller_id(request.caller_id, routing),
-            display_name=_display_name(request.display_name),
-            headers=_headers(request.headers),
-            dtmf=_dtmf(request.dtmf),
-            ring_timeout_s=_within("ring timeout", request.ring_timeout_s, RING_TIMEOUT_S),
-            max_duration_s=_within("maximum duration", request.max_duration_s, MAX_DURATION_S),
-            priority=_priority(request.priority),
-            run_at=run_at,
-            expires_at=expires_at,
-            idempotency_key=None if request.key is None else _label("key", request.key),
-            batch=None if request.batch is None else _label("batch name", request.batch),
-            trunk=request.trunk,
-        )
 
-    def _times(self, request: NewCallRequest, now: datetime) -> tuple[datetime | None, datetime | None]:
-        """`run_at` and `expires_at` as they were given, when they can be."""
-        for name, moment in (("run_at", request.run_at), ("expires_at", request.expires_at)):
-            if moment is not None and moment.tzinfo is None:
-                raise BadInput(f"{name} {moment.isoformat()} has no zone: write it like {moment.isoformat()}Z for UTC")
-        if request.run_at is not None and request.run_at < now - timedelta(seconds=self._past_tolerance_s):
-            raise BadInput(
-                f"run_at {_shown(request.run_at)} is past by more than {self._past_tolerance_s:g} s: leave it out to call now"
-            )
-        if request.expires_at is not None:
-            if request.run_at is not None and request.expires_at <= request.run_at:
-                raise BadInput(
-                    f"expires_at {_shown(request.expires_at)} is not after run_at {_shown(request.run_at)}: give it longer"
-                )
-            if request.expires_at <= now:
-                raise BadInput(f"expires_at {_shown(request.expires_at)} is past: it would never be dialled")
-        return request.run_at, request.expires_at
+
+def _call(request: NewCallRequest, account: AccountRow, to: E164, key: str | None) -> NewCall:
+    _check_times(request)
+    return NewCall(
+        account=account.name,
+        to=to,
+        agent_name=_agent(request.agent, account),
+        metadata=metadata_text(request.metadata),
+        caller_id=read_number(request.caller_id, account.country) if request.caller_id else None,
+        display_name=_display_name(request.display_name),
+        headers=_headers(request.headers) if request.headers else {},
+        dtmf=_dtmf(request.dtmf) if request.dtmf else "",
+        ring_timeout_s=_within("ring timeout", request.ring_timeout_s, RING_TIMEOUT_S),
+        max_duration_s=_within("maximum duration", request.max_duration_s, MAX_DURATION_S),
+        priority=_priority(request.priority),
+        run_at=request.run_at,
+        expires_at=request.expires_at,
+        idempotency_key=None if key is None else _label("key", key),
+        batch=None if request.batch is None else _label("batch name", request.batch),
+        trunk=request.trunk,
+        calling_hours=None if request.calling_hours is None else _hours(request.calling_hours),
+        redial=None if request.redial is None else _redial(request.redial, account),
+    )
+
+
+def _check_times(request: NewCallRequest) -> None:
+    for name, moment in (("run_at", request.run_at), ("expires_at", request.expires_at)):
+        if moment is not None and moment.tzinfo is None:
+            raise BadInput(f"{name} {moment.isoformat()} has no zone: write it like {moment.isoformat()}Z for UTC")
+    if request.run_at is not None and request.expires_at is not None and request.expires_at <= request.run_at:
+        raise BadInput(f"expires_at {_shown(request.expires_at)} is not after run_at {_shown(request.run_at)}: give it longer")
 
 
 def metadata_text(value: object) -> str:
@@ -239,12 +244,12 @@ def metadata_text(value: object) -> str:
     if not isinstance(value, Mapping):
         raise BadInput(f'metadata must be a JSON object like {{"order": 7}}, not {_kind(value)}')
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        text = _JSON.encode(value)
     except ValueError as error:
         raise BadInput("metadata holds a number that JSON cannot: NaN or Infinity") from error
     except RecursionError as error:
         raise BadInput("metadata is nested too deeply") from error
-    if _NUL_IN_JSON.search(text) or _SURROGATE.search(text):
+    if (not text.isascii() and _SURROGATE.search(text)) or ("\\u0000" in text and _NUL_IN_JSON.search(text)):
         raise BadInput("metadata holds a NUL or half a character (a lone surrogate), which the database cannot store")
     size = len(text.encode())
     if size > MAX_METADATA_BYTES:
@@ -267,18 +272,6 @@ def _agent(asked: str | None, account: AccountRow) -> str:
             f" `orchestrator accounts set {account.name} --agent NAME`"
         )
     return _label("agent name", asked) if asked else ""
-
-
-def _caller_id(asked: str | None, routing: Routing) -> str | None:
-    if not asked:
-        return None
-    number = read_number(asked, routing.account.country)
-    if number not in routing.caller_ids:
-        allowed = ", ".join(sorted(routing.caller_ids)) or "it has none"
-        raise BadInput(
-            f"caller id {number} belongs neither to account {routing.account.name!r} nor to its trunk (allowed: {allowed})"
-        )
-    return number
 
 
 def _display_name(text: str | None) -> str | None:
@@ -305,6 +298,35 @@ def _dtmf(digits: str) -> str:
     if not _DTMF.fullmatch(digits) or len(digits) > MAX_DTMF:
         raise BadInput(f"dtmf {digits!r}: at most {MAX_DTMF} of 0-9, A-D, * and #, and w for half a second")
     return digits
+
+
+def _hours(rules: Sequence[str]) -> tuple[str, ...]:
+    check_hours(rules)
+    return tuple(rules)
+
+
+def _redial(value: object, account: AccountRow) -> Mapping[str, object]:
+    """The call's own redial policy as it is stored. Raises BadInput."""
+    if not isinstance(value, Mapping):
+        raise BadInput(f'redial must be a JSON object like {{"max_attempts": 3}}, not {_kind(value)}')
+    for name in value:
+        if name not in _REDIAL:
+            raise BadInput(f"redial has no {name!r}: it has {', '.join(_REDIAL)}")
+    attempts, delays, jitter = (value.get(name) for name in _REDIAL)
+    stored: dict[str, object] = {}
+    if attempts is not None:
+        if not isinstance(attempts, int) or isinstance(attempts, bool) or not 1 <= attempts <= MOST_ATTEMPTS:
+            raise BadInput(f"max_attempts must be a whole number from 1 to {MOST_ATTEMPTS}, not {attempts!r}")
+        stored["max_attempts"] = attempts
+    if jitter is not None:
+        if not isinstance(jitter, int | float) or isinstance(jitter, bool) or not 0 <= jitter <= 1:
+            raise BadInput(f"the jitter of redial delays must be a number from 0 to 1, not {jitter!r}")
+        stored["jitter"] = jitter
+    if delays is not None:
+        if not isinstance(delays, Mapping):
+            raise BadInput(f'redial delays must be a JSON object like {{"soon": [300, 900]}}, not {_kind(delays)}')
+        stored["delays"] = {kind.value: list(read) for kind, read in read_delays(delays, gap_s=account.number_gap_s).items()}
+    return stored
 
 
 def _within(name: str, value: float | None, bounds: tuple[float, float]) -> float | None:

@@ -4,6 +4,8 @@
                                         \\__________________/  \\
                                          answered without 18x   (anything before active) -> not_connected | canceled
 
+A call whose attempt has ended goes back to `scheduled` for the next one, after a machine's answer too (redial class `later`).
+Should it expire before that one, it ends as the attempt did.
 The list is closed: a transition that is not on it is an error of the program, never a log line.
 """
 
@@ -39,12 +41,12 @@ class State(enum.Enum):
 
 
 TRANSITIONS: dict[State, frozenset[State]] = {
-    State.SCHEDULED: frozenset({State.READY, State.NOT_CONNECTED, State.CANCELED}),
-    State.READY: frozenset({State.CLAIMED, State.SCHEDULED, State.NOT_CONNECTED, State.CANCELED}),
+    State.SCHEDULED: frozenset({State.READY, State.ENDED, State.NOT_CONNECTED, State.CANCELED}),
+    State.READY: frozenset({State.CLAIMED, State.SCHEDULED, State.ENDED, State.NOT_CONNECTED, State.CANCELED}),
     State.CLAIMED: frozenset({State.DIALING, State.READY, State.SCHEDULED, State.NOT_CONNECTED, State.CANCELED}),
     State.DIALING: frozenset({State.RINGING, State.ACTIVE, State.SCHEDULED, State.NOT_CONNECTED, State.CANCELED}),
     State.RINGING: frozenset({State.ACTIVE, State.SCHEDULED, State.NOT_CONNECTED, State.CANCELED}),
-    State.ACTIVE: frozenset({State.ENDED}),
+    State.ACTIVE: frozenset({State.ENDED, State.SCHEDULED}),
     State.ENDED: frozenset(),
     State.NOT_CONNECTED: frozenset(),
     State.CANCELED: frozenset(),

@@ -51,7 +51,10 @@ class Looper:
         self.name = name
         self.last_success_s: float | None = None
         """`time.monotonic()` of the last step that ended well."""
-        self._interval_s = interval_s
+        self.step_began_s: float | None = None
+        """`time.monotonic()` of the start of the step that is under way; None between steps."""
+        self.interval_s = interval_s
+        """Longest pause between steps that end well; may be changed, and is taken over at the next pause."""
         self._step = step
         self._watch = watch
         self._woken = asyncio.Event()
@@ -71,6 +74,7 @@ class Looper:
         failures = 0
         while not self._stopping:
             self._woken.clear()
+            self.step_began_s = time.monotonic()
             try:
                 await self._step()
             except asyncio.CancelledError:
@@ -96,10 +100,11 @@ class Looper:
                 failures = 0
                 self.last_success_s = time.monotonic()
                 self._watch.loop_succeeded(self.name)
+            self.step_began_s = None
             if failures:
                 self._woken.clear()  # a failing step is not hurried by whoever wakes it
             await self._sleep_until_woken(
-                min(MAX_PAUSE_S, self._interval_s * 2 ** min(failures, 8)) if failures else self._interval_s
+                min(MAX_PAUSE_S, self.interval_s * 2 ** min(failures, 8)) if failures else self.interval_s
             )
 
     async def _sleep_until_woken(self, longest_s: float) -> None:

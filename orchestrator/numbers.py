@@ -87,6 +87,21 @@ def mask(number: str) -> str:
     return "*" * (len(number) - len(shown)) + shown
 
 
+def is_fictional(number: str) -> bool:
+    """Whether a number in E.164 is given to nobody: only the simulated carrier answers it."""
+    return _FICTION.fullmatch(number) is not None
+
+
+def is_paid(number: str) -> bool:
+    """Whether a number in E.164 with country code 1 costs more than a call, though libphonenumber has it as ordinary."""
+    return _NANP_PAID.fullmatch(number) is not None
+
+
+def is_global(country_code: int) -> bool:
+    """Whether a country code is no country's."""
+    return country_code in _BY_CODE
+
+
 def read_country(text: str) -> str:
     """An ISO 3166-1 alpha-2 code in capitals. Raises BadInput."""
     country = text.strip().upper()
@@ -155,7 +170,7 @@ def check_destination(
     Raises InvalidNumber or DestinationForbidden. Takes well under 200 us.
     """
     _shaped(number)
-    fictional = _FICTION.fullmatch(number) is not None
+    fictional = is_fictional(number)
     if fictional and not fiction_allowed:
         raise InvalidNumber(f"{number} is reserved for fiction: only the simulated carrier answers it")
     try:
@@ -193,7 +208,7 @@ def _special(parsed: PhoneNumber, number: str, country: str) -> Special | None:
     by_code = _BY_CODE.get(parsed.country_code or 0)
     kind = phonenumbers.number_type(parsed)
     if kind != PhoneNumberType.UNKNOWN:
-        paid = kind != PhoneNumberType.TOLL_FREE and _NANP_PAID.fullmatch(number)
+        paid = kind != PhoneNumberType.TOLL_FREE and is_paid(number)
         return by_code or (Special.PREMIUM if paid else _BY_TYPE.get(kind))
     if _is_emergency(parsed, country):
         return Special.EMERGENCY

@@ -18,19 +18,15 @@ from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
-    ValidationInfo,
-    field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from orchestrator.errors import SettingsError
+from orchestrator.settings_fields import DelayPair, Names, Section, days, delay_pair, number, setting
 from orchestrator.settings_sources import Given, Key
 from orchestrator.settings_text import example, problems, without_user
 
@@ -75,68 +71,20 @@ def _livekit_url(value: str) -> str:
     return value
 
 
-def _split_at_commas(value: object) -> object:
-    """Lists are written `a, b` in the environment."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-def _rising(value: tuple[float, float]) -> tuple[float, float]:
-    if value[0] > value[1]:
-        raise PydanticCustomError("not_rising", "must be rising")
-    return value
-
-
-_Delay = Annotated[float, Field(ge=0.1, le=86_400)]
-DelayPair = Annotated[tuple[_Delay, _Delay], BeforeValidator(_split_at_commas), AfterValidator(_rising)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_split_at_commas)]
-
-
-def _setting(default: Any, description: str, *, allowed: str = "", reloadable: bool = False, **bounds: Any) -> Any:
-    """One documented field.
-
-    `allowed`: what it takes, in words, where type and bounds do not say it. `reloadable`: a running daemon takes a change over.
-    """
-    extra: dict[str, Any] = {"reloadable": reloadable} | ({"allowed": allowed} if allowed else {})
-    return Field(default, description=description, json_schema_extra=extra, validate_default=True, **bounds)
-
-
-def _number(default: float, least: float, most: float, description: str) -> Any:
-    return _setting(default, description, ge=least, le=most)
-
-
-def _delays(first_s: float, longest_s: float, description: str) -> Any:
-    allowed = "two numbers from 0.1 to 86400, the smaller first; separated by a comma in the environment"
-    return _setting((first_s, longest_s), description, allowed=allowed)
-
-
-class Section(BaseModel):
-    """What all sections have in common: frozen, nothing unknown, no value in an error's text."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_truth_for_numbers(cls, value: object, info: ValidationInfo) -> object:
-        """`true` is not 1."""
-        if isinstance(value, bool) and info.field_name and cls.model_fields[info.field_name].annotation in {int, float}:
-            raise PydanticCustomError("not_a_number", "must be a number")
-        return value
-
-
 class Database(Section):
     """PostgreSQL, where everything is kept: version 15 or later."""
 
-    url: Annotated[SecretStr, AfterValidator(_database_url)] = _setting(
+    url: Annotated[SecretStr, AfterValidator(_database_url)] = setting(
         SecretStr(""),
         "Where the database is. Empty: an embedded server in data_dir, for trying out.",
         allowed="empty or like postgresql://user:password@host:5432/name",
     )
-    data_dir: Annotated[Path, AfterValidator(Path.expanduser)] = _setting(
+    data_dir: Annotated[Path, AfterValidator(Path.expanduser)] = setting(
         Path("orchestrator-data"), "Directory of the embedded server; used only while url is empty."
     )
-    pool_min: int = _number(2, 0, 500, "Connections that are kept open.")
-    pool_max: int = _number(10, 1, 500, "Most connections at once, beside one that listens.")
-    command_timeout_s: float = _number(10.0, 0.5, 300, "How long a statement may take before it counts as failed.")
+    pool_min: int = number(2, 0, 500, "Connections that are kept open.")
+    pool_max: int = number(10, 1, 500, "Most connections at once, beside one that listens.")
+    command_timeout_s: float = number(10.0, 0.5, 300, "How long a statement may take before it counts as failed.")
 
     @property
     def shown_url(self) -> str:
@@ -147,24 +95,28 @@ class Database(Section):
 class Worker(Section):
     """This process among all workers of the database."""
 
-    name: Annotated[str, AfterValidator(lambda name: name or socket.gethostname())] = _setting(
+    name: Annotated[str, AfterValidator(lambda name: name or socket.gethostname())] = setting(
         "", "Name shown for this worker; several may have the same. Empty: the name of the host.", max_length=200
     )
-    max_calls: int = _number(2000, 1, 20_000, "Most calls that this process holds at once.")
-    claim_batch: int = _number(20, 1, 100, "Most calls claimed by one statement.")
-    poll_s: float = _number(0.5, 0.05, 60, "How often the queue is looked at when nobody tells of new work.")
-    sweep_s: float = _number(1.0, 0.1, 60, "How often expired calls, cancels and calls of dead workers are looked for.")
-    heartbeat_s: float = _number(5.0, 0.2, 60, "How often this worker writes its sign of life.")
-    lease_s: float = _number(30.0, 0.6, 600, "A worker without a sign of life for so long is dead; others recover its calls.")
-    drain_s: float = _number(
-        600.0, 0, 86_400, "How long calls may go on after a stop signal; a second signal hangs up at once."
+    max_calls: int = number(2000, 1, 20_000, "Most calls that this process holds at once.", reloadable=True)
+    claim_batch: int = number(20, 1, 100, "Most calls claimed by one statement.", reloadable=True)
+    poll_s: float = number(0.5, 0.05, 60, "How often the queue is looked at when nobody tells of new work.", reloadable=True)
+    sweep_s: float = number(
+        1.0, 0.1, 60, "How often expired calls, cancels and calls of dead workers are looked for.", reloadable=True
+    )
+    heartbeat_s: float = number(5.0, 0.2, 60, "How often this worker writes its sign of life.")
+    lease_s: float = number(30.0, 0.6, 600, "A worker without a sign of life for so long is dead; others recover its calls.")
+    orphan_sweep_s: float = number(10.0, 0.2, 600, "How often the leader looks for rooms that belong to no live call.")
+    most_rooms_ended: int = number(20, 0, 10_000, "A sweep that would end more rooms stops and waits for an operator.")
+    drain_s: float = number(
+        600.0, 0, 86_400, "How long calls may go on after a stop signal; a second signal hangs up at once.", reloadable=True
     )
 
 
 class Carriers(Section):
     """Who carries the calls."""
 
-    kind: CarrierKind = _setting(
+    kind: CarrierKind = setting(
         CarrierKind.SIMULATED,
         "simulated: no phone rings, callees follow scripts. livekit: real calls, by LiveKit's SIP service.",
     )
@@ -173,10 +125,10 @@ class Carriers(Section):
 class Simulated(Section):
     """The simulated carrier; used only where carrier.kind is simulated."""
 
-    seed: int = _number(1, 0, 2**63 - 1, "What numbers do that are no test numbers is drawn with this seed.")
-    time_scale: float = _number(1.0, 0.1, 1000, "How much faster than real time calls run.")
-    agent_delay_s: float = _number(0.3, 0, 60, "How long a simulated agent takes to join its room.")
-    missing_agents: Names = _setting(
+    seed: int = number(1, 0, 2**63 - 1, "What numbers do that are no test numbers is drawn with this seed.")
+    time_scale: float = number(1.0, 0.1, 1000, "How much faster than real time calls run.")
+    agent_delay_s: float = number(0.3, 0, 60, "How long a simulated agent takes to join its room.")
+    missing_agents: Names = setting(
         (), "Names of agents that never come.", allowed="a list of names; separated by commas in the environment"
     )
 
@@ -187,55 +139,82 @@ class LiveKit(Section):
     LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET are read for what neither this section nor its own variables give.
     """
 
-    url: Annotated[str, AfterValidator(_livekit_url)] = _setting(
+    url: Annotated[str, AfterValidator(_livekit_url)] = setting(
         "", "Where the LiveKit server is.", allowed="empty or like wss://my-project.livekit.cloud or ws://127.0.0.1:7880"
     )
-    api_key: str = _setting("", "API key of the LiveKit project.", max_length=200)
-    api_secret: SecretStr = _setting(SecretStr(""), "Secret of the API key; best given by the environment.")
-    request_timeout_s: float = _number(10.0, 1, 60, "How long a request to LiveKit may take, other than the dial itself.")
-    post_dial_allowance_s: float = _number(
-        12.0, 0, 45, "Added to the ring time of a dial request, for the time before it rings."
+    api_key: str = setting("", "API key of the LiveKit project.", max_length=200)
+    api_secret: SecretStr = setting(SecretStr(""), "Secret of the API key; best given by the environment.")
+    request_timeout_s: float = number(10.0, 1, 60, "How long a request to LiveKit may take, other than the dial itself.")
+    post_dial_allowance_s: float = number(
+        12.0, 0, 45, "Added to the ring time of a dial request, for the time before it rings.", reloadable=True
     )
-    ring_poll_ms: int = _number(500, 100, 5000, "How often a room is looked at until it rings: the error of ring times.")
-    sweep_s: float = _number(1.0, 0.2, 60, "How often all rooms are listed, by one request.")
-    looks_per_s: float = _number(50.0, 1, 10_000, "Most looks at single rooms a second, over all calls of this process.")
-    webhook_max_age_s: float = _number(300.0, 10, 86_400, "Webhooks older than this are refused.")
-    media_timeout_s: float = _number(30.0, 0, 600, "A call without audio packets for so long is ended. 0: as the trunk says.")
+    ring_poll_ms: int = number(500, 100, 5000, "How often a room is looked at until it rings: the error of ring times.")
+    sweep_s: float = number(1.0, 0.2, 60, "How often all rooms are listed, by one request.")
+    looks_per_s: float = number(50.0, 1, 10_000, "Most looks at single rooms a second, over all calls of this process.")
+    webhook_max_age_s: float = number(300.0, 10, 86_400, "Webhooks older than this are refused.")
+    media_timeout_s: float = number(30.0, 0, 600, "A call without audio packets for so long is ended. 0: as the trunk says.")
 
 
 class Calls(Section):
     """What is true of a call unless its account or itself says otherwise, and how long it waits for what."""
 
-    ring_timeout_s: float = _number(30.0, 5, 60, "How long a phone may ring, counted from its first ring.")
-    max_duration_s: float = _number(3600.0, 5, 86_370, "Longest conversation.")
-    expires_after_s: float = _number(86_400.0, 1, 31 * 86_400, "A call that could not be dialled for so long is given up.")
-    past_schedule_tolerance_s: float = _number(300.0, 0, 86_400, "A schedule past by up to this means now; older is refused.")
-    agent_join_timeout_s: float = _number(10.0, 1, 120, "How long to wait for the agent before the call returns to the queue.")
-    agent_return_grace_s: float = _number(10.0, 0, 120, "How long an agent that vanished may take to come back.")
-    agent_delays_s: DelayPair = _delays(
+    ring_timeout_s: float = number(30.0, 5, 60, "How long a phone may ring, counted from its first ring.", reloadable=True)
+    max_duration_s: float = number(3600.0, 5, 86_370, "Longest conversation.", reloadable=True)
+    expires_after_s: float = number(
+        86_400.0, 1, 31 * 86_400, "A call that could not be dialled for so long is given up.", reloadable=True
+    )
+    past_schedule_tolerance_s: float = number(
+        300.0, 0, 86_400, "A schedule past by up to this means now; older is refused.", reloadable=True
+    )
+    agent_join_timeout_s: float = number(
+        10.0, 1, 120, "How long to wait for the agent before the call returns to the queue.", reloadable=True
+    )
+    agent_return_grace_s: float = number(
+        10.0, 0, 120, "How long an agent that vanished may take to come back.", reloadable=True
+    )
+    agent_delays_s: DelayPair = delay_pair(
         5.0, 300.0, "Wait after an agent did not come: first, doubling up to the second figure."
     )
-    trunk_delays_s: DelayPair = _delays(
+    trunk_delays_s: DelayPair = delay_pair(
         10.0, 600.0, "Wait after trunk or media server refused: first, doubling up to the second."
     )
-    gate_delay_s: float = _number(10.0, 0.1, 3600, "How long a call waits whose account is paused or whose trunk is disabled.")
-    intent_max_age_s: float = _number(2.0, 0.1, 10, "A dial request that is late by more than this is not sent.")
-    leg_reason_grace_s: float = _number(2.0, 0, 30, "How long to wait for the word why an answered leg is gone.")
+    gate_delay_s: float = number(
+        10.0, 0.1, 3600, "How long a call waits that the last gate sent back and that it cannot tell a time.", reloadable=True
+    )
+    intent_max_age_s: float = number(2.0, 0.1, 2, "A dial request that is late by more than this is not sent.", reloadable=True)
+    leg_reason_grace_s: float = number(2.0, 0, 30, "How long to wait for the word why an answered leg is gone.")
+
+
+class Retention(Section):
+    """How long what is over is kept. 0: for ever.
+
+    A call leaves with its attempts, dials and events. It stays longer while its idempotency key is younger than 24 hours, or
+    one of its dials counts in its account's spacing (the gap between dials and the most dials to a number).
+    """
+
+    calls_days: int = days(90, "Calls that have ended, counted from their end.")
+    system_events_days: int = days(90, "Events of the system: circuits, switches, sweeps, repairs.")
+    workers_days: int = days(30, "Workers that have stopped or died, once no live call names them.")
+    caller_id_days: int = days(8, "Counts of dials a day from each caller id; only today's decide.")
+    trunk_failures_days: int = days(7, "Failures of trunks, which circuits are judged by; those of the last hour decide.")
+    do_not_call_days: int = days(30, "Do-not-call entries that have expired, counted from their expiry.")
+    batch: int = number(500, 10, 5000, "Most calls removed by one transaction.", reloadable=True)
+    interval_s: float = number(600.0, 1, 86_400, "How often old rows are looked for.", reloadable=True)
 
 
 class Http(Section):
     """The HTTP door: /metrics, /healthz, /readyz and /livekit/webhook."""
 
-    host: str = _setting("127.0.0.1", "Address to listen on; 0.0.0.0 is all of this machine's.", min_length=1, max_length=255)
-    port: int = _number(8080, 0, 65_535, "Port to listen on. 0: no HTTP at all.")
+    host: str = setting("127.0.0.1", "Address to listen on; 0.0.0.0 is all of this machine's.", min_length=1, max_length=255)
+    port: int = number(8080, 0, 65_535, "Port to listen on. 0: no HTTP at all.")
 
 
 class Log(Section):
     """Log lines, on standard error."""
 
-    format: LogFormat = _setting(LogFormat.CONSOLE, "console: for people. json: one object a line, for programs.")
-    level: LogLevel = _setting("info", "Least severity that is written.")
-    mask_numbers: bool = _setting(True, "Show only the last four digits of phone numbers.")
+    format: LogFormat = setting(LogFormat.CONSOLE, "console: for people. json: one object a line, for programs.")
+    level: LogLevel = setting("info", "Least severity that is written.", reloadable=True)
+    mask_numbers: bool = setting(True, "Show only the last four digits of phone numbers.", reloadable=True)
 
 
 def _section(section: type[Section]) -> Any:
@@ -251,6 +230,7 @@ class Settings(Section):
     simulated: Simulated = _section(Simulated)
     livekit: LiveKit = _section(LiveKit)
     calls: Calls = _section(Calls)
+    retention: Retention = _section(Retention)
     http: Http = _section(Http)
     log: Log = _section(Log)
 

@@ -286,6 +286,25 @@ def hangup_cause(
     return _declined_if_busy(signal, Reading(meaning.given(rang=rang), "sip_code"), rang=rang, rules=rules)
 
 
+def cause_of_leave(reason: str, *, rang: bool) -> Reading:
+    """Read the end of an unanswered leg of which nothing is known but the media server's word for its leave.
+
+    So it is with a leg that was adopted: the request whose answer would hold the SIP code died with its worker. A word that
+    fits several causes names none: a rejected or unavailable callee is one only after an 18x, since trunks that refuse a call
+    and numbers that do not exist look the same before it (LIVEKIT.md, 2.6). No word at all is a lost leg.
+    """
+    if reason in ("", "UNKNOWN_REASON"):
+        return Reading(HangupCause.LEG_LOST, "leave_unexplained")
+    causes = {"ROOM_DELETED": HangupCause.ROOM_DELETED}
+    if rang:
+        causes |= {
+            "USER_UNAVAILABLE": HangupCause.NO_ANSWER,
+            "USER_REJECTED": HangupCause.CALL_REJECTED,
+            "SIP_TRUNK_FAILURE": HangupCause.NETWORK_ERROR,
+        }
+    return Reading(causes.get(reason, HangupCause.UNKNOWN), "leave_reason", {"inferred": "leave_reason"})
+
+
 def proves_nothing_rang(signal: Signal, *, rang: bool, rules: TrunkRules | None = None) -> bool:
     """Whether the end of an unanswered leg proves that no phone rang: the same attempt may dial again (DESIGN.md, Attempts).
 

@@ -3,7 +3,7 @@
     carrier.open_room(RoomPlan) -> Room      a room marked as ours, an agent asked to join it; nobody's phone rings
     room.next_event()                        AgentJoined ...
     carrier.dial(room, DialPlan) -> Leg      exactly one create request, sent once, never repeated
-    room.next_event()                        Ringing, Answered, AgentLeft, EndSignal, Digit, Ended ..., as they become known
+    room.next_event()                        Ringing, Answered, AgentLeft, EndSignal, OptOut, Ended ..., as they become known
     leg.hang_up()                            the answer to it is an Ended event, like to everything else
     carrier.close_room(name)                 the fence: afterwards no late request can dial into it
 
@@ -44,6 +44,11 @@ class Moment:
 
     at_s: float
     error_s: float = 0.0
+
+    @property
+    def earliest_s(self) -> float:
+        """The beginning of the interval in which it lies."""
+        return self.at_s - self.error_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +99,28 @@ class DialPlan:
     """How much longer than `ring_timeout_s` the request asks for: the SIP service's ring timer starts before the INVITE."""
     max_duration_s: float = 3600.0
     """Our own maximum; the carrier asks for 30 s more as a backstop."""
+    not_after_s: float | None = None
+    """The request must not leave after this (carrier clock): somebody may have taken us for dead by then. None: at any time."""
 
     @property
     def request_ring_s(self) -> float:
         """The ring time that the request asks for: ring time and allowance, 75 s at most (the server gives up at 80 s)."""
         return min(75.0, self.ring_timeout_s + self.post_dial_allowance_s)
+
+
+@dataclass(frozen=True, slots=True)
+class LegRecord:
+    """What is on record of a leg whose watcher is gone, for whoever takes it over (`Carrier.adopt`)."""
+
+    room: RoomName
+    plan: DialPlan
+    """As it was dialled; what has changed since is of no matter to the leg."""
+    dialled_at_s: float
+    """When the request left, or a little before (carrier clock)."""
+    ringing: Moment | None = None
+    """The first 18x; None: none was seen."""
+    answered: Moment | None = None
+    """The 200; None: it was not seen."""
 
 
 # What can happen in a room. `at` is always the carrier's best knowledge of when it happened, not of when we heard of it.
@@ -131,6 +153,16 @@ class EndSignal:
     identity: str
     at: Moment
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class OptOut:
+    """The agent says that the callee wants no more calls (attribute `orchestrator.do_not_call`). Told once for each agent."""
+
+    identity: str
+    at: Moment
+    reason: str
+    """In the agent's words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +225,7 @@ class RoomClosed:
     reason: str
 
 
-RoomEvent = AgentJoined | AgentLeft | EndSignal | Ringing | EarlyMedia | Answered | Digit | Ended | RoomClosed
+RoomEvent = AgentJoined | AgentLeft | EndSignal | OptOut | Ringing | EarlyMedia | Answered | Digit | Ended | RoomClosed
 
 
 class Room(Protocol):
@@ -274,12 +306,30 @@ class Carrier(Protocol):
         """
         ...
 
+    async def adopt(self, record: LegRecord) -> tuple[Room, Leg] | None:
+        """Take over a leg that somebody else dialled and watches no more; None if there is no such leg in its room now.
+
+        Events are told from now on: agents that are there as AgentJoined; what the record does not know of and has happened
+        meanwhile as Ringing or Answered, with the whole time in which nobody watched as its error. No request waits for this
+        leg, so that an end before the answer has no SIP code: its cause is what the media server's word for the leave can
+        tell, else LEG_LOST. Raises CarrierUnavailable.
+        """
+        ...
+
+    async def has_fence(self) -> bool:
+        """Whether a late request into a room that was deleted dials nobody; False also if that cannot be told. Never raises."""
+        ...
+
     async def close_room(self, name: RoomName) -> None:
         """Delete the room with all that is in it. No error if it does not exist. Raises CarrierUnavailable."""
         ...
 
     async def list_rooms(self) -> Sequence[LiveRoom]:
         """All rooms that carry this deployment's id, and no others. Raises CarrierUnavailable."""
+        ...
+
+    async def room_names(self) -> Sequence[RoomName]:
+        """Their names alone, by one request however many there are. Raises CarrierUnavailable."""
         ...
 
     async def check(self, *, trunk_ids: Sequence[str]) -> Sequence[Finding]:

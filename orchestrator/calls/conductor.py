@@ -2,8 +2,9 @@
 
     check the number -> open the room -> Preparation: agent, last gate, intent -> one request -> Conversation: ring, talk -> end
 
-Before the request everything can be undone: the call goes back to the queue, unspent. After it, the call ends here, whatever
-happens to the database or the media server meanwhile, unless the result proves that no phone rang.
+Before the request everything can be undone: the call goes back to the queue, unspent. After it, the attempt ends here, whatever
+happens to the database or the media server meanwhile, unless the result proves that no phone rang. The call ends with its last
+attempt (orchestrator.redial).
 
 It must not know: SQL, LiveKit, other calls.
 """
@@ -11,23 +12,31 @@ It must not know: SQL, LiveKit, other calls.
 from __future__ import annotations
 
 import asyncio
+import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from orchestrator.calls.aftermath import aftermath, redial_class_of, unspent_aftermath
 from orchestrator.calls.conversation import Conversation
+from orchestrator.calls.ending import end_leg, is_told
 from orchestrator.calls.inbox import Agents, Inbox, Release
 from orchestrator.calls.orders import Order
 from orchestrator.calls.pen import ClaimLost, Pen
 from orchestrator.calls.plans import room_plan
-from orchestrator.calls.preparation import EndUndialled, GoBack, Preparation, PreparationTimes, check_number
+from orchestrator.calls.preparation import Preparation, PreparationTimes, check_number
+from orchestrator.calls.refusals import EndUndialled, GoBack, refusal
 from orchestrator.calls.story import Story
 from orchestrator.ids import E164
+from orchestrator.lifecycle import State
 from orchestrator.logs import call_logger
 from orchestrator.looper import was_cancelled
 from orchestrator.metrics import Metrics
 from orchestrator.outcomes import EndReason, answered_by, final_state
+from orchestrator.store.ends import Ends
+from orchestrator.store.gate import GateStore
 from orchestrator.store.queue import QueueStore
-from orchestrator.store.records import ClaimedCall, Outcome, WaitingFor
+from orchestrator.store.records import Aftermath, ClaimedCall, Outcome, WaitingFor
 from sip.causes import HangupCause, TrunkRules, proves_nothing_rang
 from sip.clock import Clock
 from sip.errors import BadPlan, CarrierUnavailable, RoomRefused
@@ -36,8 +45,22 @@ from sip.leg import Carrier, Dialled, Ended, Room, RoomName
 UNSPENT = {
     HangupCause.MEDIA_SERVER_UNAVAILABLE: WaitingFor.MEDIA_SERVER,
     HangupCause.TRUNK_CAPACITY: WaitingFor.TRUNK_CAPACITY,
+    HangupCause.TRUNK_AUTH: WaitingFor.TRUNK_AUTH,
+    HangupCause.TRUNK_CONFIG: WaitingFor.TRUNK_CONFIG,
+    HangupCause.TRUNK_UNREACHABLE: WaitingFor.TRUNK_UNREACHABLE,
 }
-"""Causes after which the call waits and is dialled again, if no phone rang (OUTCOMES.md, "until the call expired")."""
+"""Causes after which the call waits and is dialled again within the same attempt, if it is proven that no phone rang
+(OUTCOMES.md, redial class trunk, and "until it expired")."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallStores:
+    """All that a conductor asks of the database."""
+
+    gate: GateStore
+    queue: QueueStore
+    """What happens to a call between its intent and its end."""
+    ends: Ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +95,17 @@ class Conductor:
         *,
         call: ClaimedCall,
         carrier: Carrier,
-        store: QueueStore,
+        stores: CallStores,
         clock: Clock,
         times: ConductorTimes,
         leftovers: set[RoomName],
         metrics: Metrics,
+        in_doubt: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`leftovers`: where rooms are named that could not be closed; somebody else tries again."""
+        """`leftovers`: where rooms are named that could not be closed; somebody else tries again. `in_doubt`: as in `Pen`."""
         self.call = call
         self._carrier = carrier
-        self._store = store
+        self._stores = stores
         self._clock = clock
         self._times = times
         self._leftovers = leftovers
@@ -91,13 +115,17 @@ class Conductor:
         self._room_open = False
         self._inbox = Inbox(clock=clock)
         self._agents = Agents()
-        self._pen = Pen(pause_real_s=times.write_pause_real_s, metrics=metrics, log=self._log)
+        self._pen = Pen(pause_real_s=times.write_pause_real_s, metrics=metrics, log=self._log, in_doubt=in_doubt)
         self._story: Story | None = None
         self._claimed_at_s = time.monotonic()
 
     def order(self, order: Order | Release) -> None:
         """Cancel, release or shut down, at any stage. Repeating it is harmless."""
         self._inbox.put(order)
+
+    def drop(self) -> None:
+        """The claim is not ours any more: stop touching the call."""
+        self._inbox.fail(ClaimLost())
 
     async def run(self) -> None:
         """Conduct the call to its end, or back to the queue. Raises nothing but cancellation."""
@@ -121,6 +149,7 @@ class Conductor:
 
     async def _conduct(self) -> None:
         try:
+            self._ask_the_gate_early()
             to = check_number(self.call, fiction_allowed=not self._carrier.is_real)
             room = await self._open_room()
             reader = asyncio.create_task(self._inbox.read(room), name=f"read {self._room_name}")
@@ -131,7 +160,15 @@ class Conductor:
         except GoBack as back:
             await self._go_back(back)
         except EndUndialled as end:
-            await self._finish(_undialled(end))
+            await self._finish(_undialled(end), Aftermath())
+
+    def _ask_the_gate_early(self) -> None:
+        """Whatever forbids the dial already is no reason to open a room and fetch an agent."""
+        forbidden = self.call.forbidden
+        if forbidden is not None:
+            self._metrics.gate_refused(forbidden.gate.value, at="claim")
+            delay_s = self._times.preparation.gate_delay_s
+            raise refusal(self.call, forbidden, gate_delay_s=delay_s, scale=self._clock.scale)
 
     async def _open_room(self) -> Room:
         plan = room_plan(self.call, name=self._room_name, post_dial_allowance_s=self._times.preparation.post_dial_allowance_s)
@@ -149,7 +186,7 @@ class Conductor:
             room=room,
             inbox=self._inbox,
             agents=self._agents,
-            store=self._store,
+            gate=self._stores.gate,
             clock=self._clock,
             times=self._times.preparation,
             metrics=self._metrics,
@@ -171,7 +208,7 @@ class Conductor:
             agents=self._agents,
             agent_return_grace_s=self._times.agent_return_grace_s,
             pen=self._pen,
-            store=self._store,
+            store=self._stores.queue,
             clock=self._clock,
             metrics=self._metrics,
         )
@@ -180,15 +217,51 @@ class Conductor:
             self._metrics.carrier_error(ended.cause.value)
             signal = ended.signal
             said = " ".join(str(part) for part in (signal.sip_code, signal.sip_reason, signal.text) if part)
-            raise GoBack(UNSPENT[ended.cause], said)
-        await self._finish(story.outcome(ended))
+            raise GoBack(UNSPENT[ended.cause], said, aftermath=unspent_aftermath(ended))
+        outcome = story.outcome(ended)
+        after = aftermath(story, ended, outcome, call=self.call, clock=self._clock, chance=random.random())
+        await self._finish(outcome, after, leg_is_over=is_told(ended, story))
 
     # -- ends --------------------------------------------------------------------------------------------------------------
 
-    async def _finish(self, outcome: Outcome) -> None:
-        """Close the room, then write the end, which frees slot and channel."""
+    async def _finish(self, outcome: Outcome, aftermath: Aftermath, *, leg_is_over: bool = True) -> None:
+        """Close the room, then write the end, which frees slot, agent, channel and number.
+
+        Unless the leg is over for certain, nothing is freed before the room is closed. Raises ClaimLost.
+        """
+        if not leg_is_over and self._room_open and self._story is not None:
+            await end_leg(
+                self.call,
+                room=self._room_name,
+                carrier=self._carrier,
+                over_by_s=self._story.over_by_s,
+                inbox=self._inbox,
+                pen=self._pen,
+                store=self._stores.queue,
+                clock=self._clock,
+                metrics=self._metrics,
+            )
         await self._close_room()
-        await self._pen.write_until_done(lambda: self._store.finish(self.call, outcome))
+        redialled = False
+
+        async def write() -> bool:
+            nonlocal redialled
+            finished = await self._stores.ends.finish(self.call, outcome, aftermath)
+            redialled = finished.state is State.SCHEDULED
+            return finished.ours
+
+        await self._pen.write_until_done(write)
+        if redialled:
+            redial = redial_class_of(outcome)
+            self._metrics.redialled(redial.value)
+            self._log.info(
+                "call_redialled",
+                end_reason=outcome.reason.value,
+                redial=redial.value,
+                attempts=len(self.call.earlier_ends) + 1,
+                delay_s=aftermath.redial_delay_s,
+            )
+            return
         self._metrics.call_ended(outcome.reason.value)
         self._log.info(
             "call_ended",
@@ -204,8 +277,13 @@ class Conductor:
         delay_s = delays.after(self.call.deferrals) if back.delay_s is None else back.delay_s
         await self._close_room()
         await self._pen.write_until_done(
-            lambda: self._store.requeue(
-                self.call, delay_s=self._clock.real_s(delay_s), waiting_for=back.waiting_for, detail={"why": back.why}
+            lambda: self._stores.ends.requeue(
+                self.call,
+                delay_s=self._clock.real_s(delay_s),
+                waiting_for=back.waiting_for,
+                detail={"why": back.why},
+                aftermath=back.aftermath,
+                agent_came=back.agent_came,
             )
         )
         self._metrics.requeued(back.waiting_for.value)
@@ -229,7 +307,7 @@ class Conductor:
             error_message=str(error)[:500],
         )
         try:
-            await self._finish(outcome)
+            await self._finish(outcome, Aftermath(), leg_is_over=story is None)
         except ClaimLost:
             self._log.warning("claim_lost")
             self._metrics.claim_lost()

@@ -1,15 +1,16 @@
 """From the request to the leg's end: ring timer, maximum duration, the agent's presence, and orders from outside.
 
 It tells the leg to end and writes down why before it does; what end it was is worked out by `orchestrator.calls.story`.
+Nobody who has answered is hung up on because we learn of it late: between an order and the carrier's taking it all that has
+happened is heard, and an answer, or an agent's return, withdraws the order that was given for want of it.
 """
 
 from __future__ import annotations
 
-import asyncio
 from typing import assert_never
 
 from orchestrator.calls.inbox import Agents, Inbox, Release
-from orchestrator.calls.orders import Order
+from orchestrator.calls.orders import REFUTABLE, Order
 from orchestrator.calls.pen import Pen
 from orchestrator.calls.story import Story
 from orchestrator.logs import call_logger
@@ -31,14 +32,20 @@ from sip.leg import (
     Fact,
     Leg,
     Moment,
+    OptOut,
     Ringing,
     RoomClosed,
+    RoomEvent,
 )
 
 HANG_UP_PATIENCE_S = 8.0
 """How long after our order the carrier may take to tell the end; then the room is deleted and the call ends unconfirmed."""
-HANG_UP_TRIES = 3
-HANG_UP_PAUSE_S = 1.0
+HANG_UP_PAUSES_S = (1.0, 2.0, 4.0, 8.0)
+"""Until the carrier is told again, while it cannot be reached; the last one for the rest. No end is made up meanwhile."""
+STOOD_STILL_REAL_S = 1.0
+"""A deadline that is noticed this late was missed since this process stood still (suspended, stopped, blocked)."""
+SETTLE_S = 3.0
+"""So long after a standstill the carrier tells what happened meanwhile: some looks and the answers that were on their way."""
 
 
 class Conversation:
@@ -69,38 +76,54 @@ class Conversation:
         self._clock = clock
         self._metrics = metrics
         self._log = call_logger(__name__, call_id=call.call_id, account=call.account, epoch=call.epoch)
-        self._hang_up_deadline_s: float | None = None
+        self._order_deadline_s: float | None = None
+        """With an order: when the carrier is to be told (again), or by when it owes us the end."""
+        self._order_taken = False
+        self._tries = 0
+        self._unwritten_answer: Answered | None = None
+        """One that came while an order stood; to be written if that is withdrawn."""
+        self._settled_s = float("-inf")
+        """Before this no want of something counts: this process stood still, and may not have heard of it yet."""
 
     async def follow(self) -> Ended:
         """Until the leg has ended. Raises ClaimLost."""
+        if self._story.order is not None:
+            # Whoever conducted it before us may have died between writing the order and doing it, and that may be long ago.
+            self._order_deadline_s = self._clock.now_s()
+            if self._story.answered is not None:
+                await self._withdraw(Order.RING_TIMEOUT)
         while True:
             event = await self._inbox.next(self._deadline_s())
-            match event:
-                case None:
-                    await self._pen.catch_up()
-                    ended = await self._on_time()
-                    if ended is not None:
-                        return ended
-                case Ended():
-                    return event
-                case Order():
-                    await self._give(event)
-                case Release():
-                    pass  # it has been dialled: it goes on
-                case Ringing():
-                    await self._on_ringing(event)
-                case Answered():
-                    await self._on_answer(event)
-                case AgentJoined():
-                    self._agents.note(event)
-                case AgentLeft():
-                    await self._on_agent_left(event)
-                case EndSignal():
-                    await self._give(Order.AGENT_ENDED, reason=event.reason)
-                case Digit() | EarlyMedia() | RoomClosed():
-                    await self._note_detail(event)
-                case _:
-                    assert_never(event)
+            if event is None:
+                ended = await self._on_time()
+                if ended is not None:
+                    return ended
+            elif isinstance(event, Ended):
+                return event
+            else:
+                await self._take(event)
+
+    async def _take(self, event: RoomEvent | Order | Release) -> None:
+        match event:
+            case Order():
+                await self._give(event)
+            case Release() | Ended():
+                pass  # it has been dialled: it goes on; an end is `follow`'s
+            case Ringing():
+                await self._on_ringing(event)
+            case Answered():
+                await self._on_answer(event)
+            case AgentJoined():
+                self._agents.note(event)
+                await self._withdraw(Order.AGENT_GONE)
+            case AgentLeft():
+                await self._on_agent_left(event)
+            case EndSignal():
+                await self._give(Order.AGENT_ENDED, reason=event.reason)
+            case OptOut() | Digit() | EarlyMedia() | RoomClosed():
+                await self._note_detail(event)
+            case _:
+                assert_never(event)
 
     # -- what happens to the leg -------------------------------------------------------------------------------------------
 
@@ -119,9 +142,15 @@ class Conversation:
         story = self._story
         if story.answered is not None:
             return
+        await self._withdraw(Order.RING_TIMEOUT)
         story.answered = event
-        if story.order is not None:
-            return  # it crossed our hang-up; the outcome says so
+        if story.order is None:
+            await self._record_answer(event)
+        else:
+            self._unwritten_answer = event  # it crosses our hang-up; the outcome says so
+
+    async def _record_answer(self, event: Answered) -> None:
+        story = self._story
         ring_ms, ring_error_ms = story.ring(event.at)
         detail = _known_from(event)
         self._log.info("call_answered", ring_ms=ring_ms, source=event.source)
@@ -139,8 +168,16 @@ class Conversation:
         if event.on_purpose or trusted:
             await self._give(Order.AGENT_ENDED, reason=event.reason)
 
-    async def _note_detail(self, event: Digit | EarlyMedia | RoomClosed) -> None:
+    async def _on_opt_out(self, event: OptOut) -> None:
+        self._log.info("call_opt_out", reason=event.reason)
+        await self._pen.write_first(
+            lambda: self._store.record_opt_out(self._call, identity=event.identity, reason=event.reason)
+        )
+
+    async def _note_detail(self, event: OptOut | Digit | EarlyMedia | RoomClosed) -> None:
         match event:
+            case OptOut():
+                await self._on_opt_out(event)
             case Digit():
                 await self._note("digit", digit=event.digit)
             case EarlyMedia():
@@ -155,38 +192,61 @@ class Conversation:
 
     def _deadline_s(self) -> float | None:
         """The next moment at which something must be done; None: nothing but events."""
-        deadlines: list[float] = []
-        if self._hang_up_deadline_s is not None:
-            deadlines.append(self._hang_up_deadline_s)
+        if self._order_deadline_s is not None:
+            deadlines = [self._order_deadline_s]
         else:
-            limit_s = self._limit_s()
-            if limit_s is not None:
-                deadlines.append(limit_s)
-            if self._agents.gone_at_s is not None:
-                deadlines.append(self._agents.gone_at_s + self._agent_return_grace_s)
+            deadlines = [at_s for at_s in (self._limit_s(), self._agent_limit_s()) if at_s is not None]
         if self._pen.retry_in_real_s is not None:
             deadlines.append(self._clock.now_s() + self._pen.retry_in_real_s * self._clock.scale)
         return min(deadlines, default=None)
 
     def _limit_s(self) -> float | None:
-        """When it has rung or talked long enough; the carrier itself ends a dial that never rings."""
+        """When it has rung or talked long enough, from the earliest moment at which it may have begun.
+
+        The carrier itself ends a dial that never rings.
+        """
         if self._story.answered is not None:
-            return self._story.answered.at.at_s + self._call.max_duration_s
+            return self._story.answered.at.earliest_s + self._call.max_duration_s
         if self._story.ringing is not None:
-            return self._story.ringing.at.at_s + self._call.ring_timeout_s
+            return max(self._settled_s, self._story.ringing.at.earliest_s + self._call.ring_timeout_s)
         return None
+
+    def _agent_limit_s(self) -> float | None:
+        """When the agent has been away long enough; None while one is there."""
+        if self._agents.gone_at_s is None:
+            return None
+        return max(self._settled_s, self._agents.gone_at_s + self._agent_return_grace_s)
 
     async def _on_time(self) -> Ended | None:
         """A deadline has passed and no event was waiting. The end itself, if the carrier owes it to us and does not tell."""
         now_s = self._clock.now_s()
-        if self._hang_up_deadline_s is not None:
-            return self._unconfirmed_end(now_s) if now_s >= self._hang_up_deadline_s else None
-        limit_s = self._limit_s()
+        if self._order_deadline_s is not None and now_s >= self._order_deadline_s:
+            if self._order_taken or now_s >= self._story.over_by_s:
+                return self._unconfirmed_end(now_s)
+            await self._carry_out()
+            return None
+        await self._pen.catch_up()
+        if self._order_deadline_s is not None:
+            return None
+        limit_s, agent_limit_s = self._limit_s(), self._agent_limit_s()
         if limit_s is not None and now_s >= limit_s:
-            await self._give(Order.MAX_DURATION if self._story.answered is not None else Order.RING_TIMEOUT)
-        elif self._agents.gone_at_s is not None and now_s >= self._agents.gone_at_s + self._agent_return_grace_s:
-            await self._give(Order.AGENT_GONE)
+            if self._story.answered is not None:
+                await self._give(Order.MAX_DURATION)
+            else:
+                await self._give_unless_late(Order.RING_TIMEOUT, due_s=limit_s)
+        elif agent_limit_s is not None and now_s >= agent_limit_s:
+            await self._give_unless_late(Order.AGENT_GONE, due_s=agent_limit_s)
         return None
+
+    async def _give_unless_late(self, order: Order, *, due_s: float) -> None:
+        """After a standstill, hear first what happened meanwhile."""
+        now_s = self._clock.now_s()
+        late_real_s = self._clock.real_s(now_s - due_s)
+        if late_real_s > STOOD_STILL_REAL_S:
+            self._log.warning("call_order_late", order=order.value, late_s=round(late_real_s, 3))
+            self._settled_s = now_s + SETTLE_S
+        else:
+            await self._give(order)
 
     def _unconfirmed_end(self, now_s: float) -> Ended:
         self._story.notes["end_confirmed"] = False
@@ -201,29 +261,48 @@ class Conversation:
     # -- orders ------------------------------------------------------------------------------------------------------------
 
     async def _give(self, order: Order, *, reason: str = "") -> None:
-        """Write the order down, then carry it out: the carrier's answer to it looks like any other end."""
-        if self._story.order is not None:
-            return
+        """Write the order down, to carry it out once all has been heard that has come in meanwhile: the carrier's answer to it
+        looks like any other end."""
+        given = self._story.order
+        if given is not None:
+            if self._order_taken or given not in REFUTABLE or order in REFUTABLE:
+                return
+            self._story.withdraw()  # what was asked for stays asked for, whether or not the other is refuted
         self._story.give(order)
         if reason:
             self._story.notes["order_reason"] = reason
         self._log.info("call_order", order=order.value, reason=reason)
         self._metrics.ordered(order.value)
         await self._pen.write(lambda: self._store.record_order(self._call, order=order.value, detail={"reason": reason}))
-        await self._hang_up()
-        self._hang_up_deadline_s = self._clock.now_s() + HANG_UP_PATIENCE_S
+        self._order_deadline_s = self._clock.now_s()
 
-    async def _hang_up(self) -> None:
-        for tries_left in reversed(range(HANG_UP_TRIES)):
-            try:
-                await self._leg.hang_up()
-            except CarrierUnavailable as error:
-                self._metrics.carrier_error("hang_up")
-                self._log.warning("hang_up_failed", error=str(error), tries_left=tries_left)
-                if tries_left:
-                    await asyncio.sleep(HANG_UP_PAUSE_S)
-            else:
-                return
+    async def _withdraw(self, order: Order) -> None:
+        """What this order was given for want of has come. Nothing happens if it was not given, or the carrier has taken it."""
+        if self._story.order is not order or self._order_taken:
+            return
+        self._story.withdraw()
+        self._order_deadline_s, self._tries = None, 0
+        self._log.warning("call_order_withdrawn", order=order.value)
+        await self._pen.write(lambda: self._store.withdraw_order(self._call, order=order.value, detail={}))
+        answered, self._unwritten_answer = self._unwritten_answer, None
+        if answered is not None:
+            await self._record_answer(answered)
+
+    async def _carry_out(self) -> None:
+        """Tell the carrier; if it cannot be reached, again later, since a leg that was not told goes on."""
+        if self._tries:
+            await self._pen.make_sure(lambda: self._store.record_note(self._call, kind="hang_up_again", detail={}))
+        try:
+            await self._leg.hang_up()
+        except CarrierUnavailable as error:
+            pause_s = HANG_UP_PAUSES_S[min(self._tries, len(HANG_UP_PAUSES_S) - 1)]
+            self._tries += 1
+            self._metrics.carrier_error("hang_up")
+            self._log.warning("hang_up_failed", error=str(error), again_in_s=pause_s)
+            self._order_deadline_s = self._clock.now_s() + pause_s
+        else:
+            self._order_taken = True
+            self._order_deadline_s = self._clock.now_s() + HANG_UP_PATIENCE_S
 
 
 def _known_from(event: Ringing | Answered) -> dict[str, Fact]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
+from collections import deque
 
 from orchestrator.calls.orders import Order
 from sip.clock import Clock
@@ -21,33 +23,47 @@ class Inbox:
 
     def __init__(self, *, clock: Clock) -> None:
         self._clock = clock
-        self._queue: asyncio.Queue[RoomEvent | Order | Release | Exception] = asyncio.Queue()
+        self._items: deque[RoomEvent | Order | Release | Exception] = deque()
+        self._came = asyncio.Event()
 
     def put(self, order: Order | Release) -> None:
         """An order from outside. Repeating it is harmless."""
-        self._queue.put_nowait(order)
+        self._add(order)
+
+    def fail(self, error: Exception) -> None:
+        """Have `next` raise this, in the conductor's own task, after what has happened so far."""
+        self._add(error)
 
     async def read(self, room: Room) -> None:
         """Pass on the room's events until cancelled; a defect of the carrier reaches the conductor as its own."""
         try:
             while True:
-                self._queue.put_nowait(await room.next_event())
+                self._add(await room.next_event())
         except Exception as error:  # noqa: BLE001  raised again by `next`, in the conductor's own task
-            self._queue.put_nowait(error)
+            self._add(error)
 
     async def next(self, deadline_s: float | None) -> RoomEvent | Order | Release | None:
-        """The next event or order; None when the clock reaches the deadline first. What has happened comes before that."""
-        if self._queue.empty():
-            try:
+        """The next event or order; None when the clock reaches the deadline first.
+
+        What has happened comes before that: also what the room has told and the reader has not passed on yet.
+        """
+        if not self._items:
+            self._came.clear()
+            with contextlib.suppress(TimeoutError):
                 async with self._clock.timeout(None if deadline_s is None else deadline_s - self._clock.now_s()):
-                    item = await self._queue.get()
-            except TimeoutError:
+                    await self._came.wait()
+            if not self._items:
+                await asyncio.sleep(0)  # the reader's turn
+            if not self._items:
                 return None
-        else:
-            item = self._queue.get_nowait()
+        item = self._items.popleft()
         if isinstance(item, Exception):
             raise item
         return item
+
+    def _add(self, item: RoomEvent | Order | Release | Exception) -> None:
+        self._items.append(item)
+        self._came.set()
 
 
 class Agents:
@@ -56,7 +72,7 @@ class Agents:
     def __init__(self) -> None:
         self._present: set[str] = set()
         self.gone_at_s: float | None = None
-        """When the last one left (carrier clock); None while one is there or none has come yet."""
+        """When the last one left, at the latest (carrier clock); None while one is there or none has come yet."""
 
     @property
     def present(self) -> bool:
@@ -71,4 +87,4 @@ class Agents:
             return
         self._present.discard(event.identity)
         if not self._present:
-            self.gone_at_s = event.at.at_s
+            self.gone_at_s = event.at.at_s + event.at.error_s

@@ -23,6 +23,10 @@ class Order(enum.Enum):
     """This process is told to stop at once."""
 
 
+REFUTABLE = frozenset({Order.RING_TIMEOUT, Order.AGENT_GONE})
+"""Orders for want of something that may have come meanwhile: the answer, the agent. They are withdrawn if it has."""
+
+
 def reason_for_order(order: Order, *, answered: bool) -> EndReason:
     """The end reason of a call that `order` ended. `answered`: it was, when the order was given."""
     match order:

@@ -26,11 +26,23 @@ class Pen:
     ClaimLost as soon as a write finds the claim gone.
     """
 
-    def __init__(self, *, pause_real_s: float, metrics: Metrics, log: structlog.stdlib.BoundLogger) -> None:
-        """`pause_real_s`: between two tries while the database is away."""
+    def __init__(
+        self,
+        *,
+        pause_real_s: float,
+        metrics: Metrics,
+        log: structlog.stdlib.BoundLogger,
+        in_doubt: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`pause_real_s`: between two tries while the database is away.
+
+        `in_doubt`: whether the call may have been taken over meanwhile; then nothing is kept for later, and whoever writes down
+        what it is about to do waits until the database has said that the claim is still ours.
+        """
         self._pause_real_s = pause_real_s
         self._metrics = metrics
         self._log = log
+        self._in_doubt = in_doubt
         self._unwritten: deque[Write] = deque()
 
     @property
@@ -40,7 +52,20 @@ class Pen:
 
     async def write(self, operation: Write) -> None:
         """Write now, or keep it for later."""
+        if self._in_doubt():
+            await self.write_until_done(operation)
+            return
         self._unwritten.append(operation)
+        await self.catch_up()
+
+    async def make_sure(self, operation: Write) -> None:
+        """If the call may have been taken over meanwhile, wait until the database has said by this write that it has not."""
+        if self._in_doubt():
+            await self.write_until_done(operation)
+
+    async def write_first(self, operation: Write) -> None:
+        """Write before all that waits what must be written even if the claim turns out to be lost, or keep it for later."""
+        self._unwritten.appendleft(operation)
         await self.catch_up()
 
     async def catch_up(self) -> None:

@@ -12,12 +12,6 @@ from sip.leg import DialPlan, RoomName, RoomPlan, TrunkRoute
 CALLEE_IDENTITY_PREFIX = "callee-"
 
 
-def caller_id_of(call: ClaimedCall) -> E164 | None:
-    """The number to show: the call's own, else the account's first, else the trunk's first, else the media server's choice."""
-    candidates = (call.caller_id, *call.account_caller_ids, *call.trunk.caller_ids)
-    return next((candidate for candidate in candidates if candidate), None)
-
-
 def room_plan(call: ClaimedCall, *, name: RoomName, post_dial_allowance_s: float) -> RoomPlan:
     """The room for this claim, and what the agent is told when it is asked to join."""
     told = {
@@ -35,16 +29,14 @@ def room_plan(call: ClaimedCall, *, name: RoomName, post_dial_allowance_s: float
     )
 
 
-def dial_plan(
-    call: ClaimedCall, granted: DialGranted, *, to: E164, caller_id: E164 | None, post_dial_allowance_s: float
-) -> DialPlan:
+def dial_plan(call: ClaimedCall, granted: DialGranted, *, to: E164, post_dial_allowance_s: float) -> DialPlan:
     """The one request of this dial."""
     return DialPlan(
         call_id=str(call.call_id),
         dial_id=str(granted.dial_id),
         to=to,
         trunk=_route(call.trunk),
-        caller_id=caller_id,
+        caller_id=granted.caller_id,
         display_name=call.display_name,
         headers=call.headers,
         dtmf=call.dtmf,

@@ -13,6 +13,9 @@ from orchestrator.store.records import Outcome
 from sip.causes import HangupCause
 from sip.leg import Answered, Dialled, Ended, Fact, Moment, Ringing
 
+LEG_LIMITS_S = 150.0
+"""Beyond our maximum duration: 75 s that a request rings at most, 30 s after which the carrier ends a leg that we do not, and
+a margin."""
 MAX_DURATION_EDGE_S = 1.0
 """An end this close to the maximum duration, or after it, is the maximum's (OUTCOMES.md, rule 1)."""
 
@@ -30,10 +33,21 @@ class Story:
     notes: dict[str, Fact] = field(default_factory=dict)
 
     def give(self, order: Order) -> None:
-        """Note that we decide to end it; the first order stands."""
+        """Note that we decide to end it; the first order stands, unless it is withdrawn."""
         if self.order is None:
             self.order = order
             self.answered_at_order = self.answered is not None
+
+    def withdraw(self) -> None:
+        """The order was not carried out, and is not to be."""
+        if self.order is not None:
+            self.notes["order_withdrawn"] = self.order.value
+        self.order, self.answered_at_order = None, False
+
+    @property
+    def over_by_s(self) -> float:
+        """When its carrier has ended the leg by itself for certain, whatever we do."""
+        return self.dialed_at_s + self.max_duration_s + LEG_LIMITS_S
 
     @property
     def was_answered(self) -> bool:

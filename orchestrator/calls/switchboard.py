@@ -12,13 +12,13 @@ from collections.abc import Callable
 
 import structlog
 
-from orchestrator.calls.conductor import Conductor, ConductorTimes
+from orchestrator.calls.adoption import Adoption
+from orchestrator.calls.conductor import CallStores, Conductor, ConductorTimes
 from orchestrator.calls.inbox import Release
 from orchestrator.calls.orders import Order
 from orchestrator.ids import CallId
 from orchestrator.metrics import Metrics
-from orchestrator.store.queue import QueueStore
-from orchestrator.store.records import ClaimedCall
+from orchestrator.store.records import AdoptedCall, ClaimedCall
 from sip.clock import Clock
 from sip.leg import Carrier, RoomName
 
@@ -33,20 +33,25 @@ class Switchboard:
         *,
         seats: int,
         carrier: Carrier,
-        store: QueueStore,
+        stores: CallStores,
         clock: Clock,
         times: ConductorTimes,
         on_free: Callable[[], None],
         metrics: Metrics,
+        in_doubt: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`seats`: most calls at once. `on_free` is called whenever a seat has become free."""
+        """`seats`: most calls at once. `on_free` is called whenever a seat has become free.
+
+        `in_doubt`: whether calls may have been taken over by other workers meanwhile (orchestrator.calls.heart).
+        """
         self._seats = seats
         self._carrier = carrier
-        self._store = store
+        self._stores = stores
         self._clock = clock
         self._times = times
         self._on_free = on_free
         self._metrics = metrics
+        self._in_doubt = in_doubt
         self.leftovers: set[RoomName] = set()
         """Rooms of calls that have ended, which the carrier could not close yet."""
         self._conductors: dict[CallId, Conductor] = {}
@@ -65,10 +70,25 @@ class Switchboard:
         """How many calls are being conducted."""
         return len(self._tasks)
 
-    def holds(self, call_id: CallId, epoch: int) -> bool:
-        """Whether this claim of the call is being conducted here."""
-        conductor = self._conductors.get(call_id)
-        return conductor is not None and conductor.call.epoch == epoch
+    def change(self, *, seats: int, times: ConductorTimes) -> None:
+        """Take over new settings: the times hold for calls that come from now on; fewer seats than calls admit none."""
+        self._seats = seats
+        self._times = times
+
+    @property
+    def seats(self) -> int:
+        """Most calls at once."""
+        return self._seats
+
+    @property
+    def draining(self) -> bool:
+        """It takes no more calls."""
+        return not self._open
+
+    @property
+    def held(self) -> list[tuple[CallId, int]]:
+        """The claims that are being conducted here, as calls and epochs."""
+        return [(call_id, conductor.call.epoch) for call_id, conductor in self._conductors.items()]
 
     def take(self, calls: list[ClaimedCall]) -> None:
         """Start to conduct these calls. Calls beyond the seats are taken too: they are claimed, and somebody must."""
@@ -76,22 +96,34 @@ class Switchboard:
             conductor = Conductor(
                 call=call,
                 carrier=self._carrier,
-                store=self._store,
+                stores=self._stores,
                 clock=self._clock,
                 times=self._times,
                 leftovers=self.leftovers,
                 metrics=self._metrics,
+                in_doubt=self._in_doubt,
             )
-            # A call may come back while its last conductor still puts things away: it has a new epoch, and the newer counts.
-            self._conductors[call.call_id] = conductor
-            task = asyncio.create_task(conductor.run(), name=f"call {call.call_id}.{call.epoch}")
-            self._tasks.add(task)
-            task.add_done_callback(functools.partial(self._has_left, conductor))
-            if not self._open:
-                conductor.order(Release.RELEASE)
-        if calls:
-            self._empty.clear()
-            self._metrics.live_calls(len(self._tasks))
+            self._seat(conductor)
+
+    def adopt(self, adopted: AdoptedCall) -> None:
+        """Go on conducting a call whose worker died; beyond the seats, too: it is live, and somebody must."""
+        adoption = Adoption(
+            adopted=adopted,
+            carrier=self._carrier,
+            stores=self._stores,
+            clock=self._clock,
+            times=self._times,
+            leftovers=self.leftovers,
+            metrics=self._metrics,
+            in_doubt=self._in_doubt,
+        )
+        self._seat(adoption)
+
+    def drop(self, call_id: CallId, epoch: int) -> None:
+        """This claim is not ours any more; harmless for a call that is not here."""
+        conductor = self._conductors.get(call_id)
+        if conductor is not None and conductor.call.epoch == epoch:
+            conductor.drop()
 
     def cancel(self, call_id: CallId, epoch: int) -> None:
         """Pass on a request to cancel; harmless for a call that is not here any more, and when repeated."""
@@ -105,6 +137,11 @@ class Switchboard:
         for conductor in self._conductors.values():
             conductor.order(Release.RELEASE)
 
+    def release_undialled(self) -> None:
+        """Give back what has not been dialled: dialling was stopped, and an intent may be waiting for its dial time."""
+        for conductor in self._conductors.values():
+            conductor.order(Release.RELEASE)
+
     async def wait_until_empty(self) -> None:
         """Until no call is being conducted."""
         await self._empty.wait()
@@ -113,6 +150,18 @@ class Switchboard:
         """End all calls now, live conversations too: WORKER_SHUT_DOWN."""
         for conductor in self._conductors.values():
             conductor.order(Order.SHUT_DOWN)
+
+    def _seat(self, conductor: Conductor) -> None:
+        call = conductor.call
+        # A call may come back while its last conductor still puts things away: it has a new epoch, and the newer counts.
+        self._conductors[call.call_id] = conductor
+        task = asyncio.create_task(conductor.run(), name=f"call {call.call_id}.{call.epoch}")
+        self._tasks.add(task)
+        task.add_done_callback(functools.partial(self._has_left, conductor))
+        if not self._open:
+            conductor.order(Release.RELEASE)
+        self._empty.clear()
+        self._metrics.live_calls(len(self._tasks))
 
     def _has_left(self, conductor: Conductor, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

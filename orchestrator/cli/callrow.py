@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from orchestrator.enqueue import NewCallRequest
@@ -34,6 +34,8 @@ def request_from(values: Mapping[str, object], *, defaults: Mapping[str, object]
         key=_text(given, "key"),
         batch=batch,
         trunk=_text(given, "trunk"),
+        calling_hours=_hours(given),
+        redial=_redial(given),
     )
 
 
@@ -127,8 +129,34 @@ def _headers(given: Mapping[str, object]) -> Mapping[str, str]:
     return headers
 
 
+def _hours(given: Mapping[str, object]) -> Sequence[str] | None:
+    """Rules as an array of texts, or as one text with semicolons between them."""
+    value = given.get("calling_hours")
+    if value is None:
+        return None
+    rules = value.split(";") if isinstance(value, str) else value
+    if not isinstance(rules, list | tuple) or not all(isinstance(rule, str) for rule in rules):
+        raise BadInput(f"'calling_hours' must be rules like 'mon-fri 09:00-17:30; sun closed', not {_short(value)}")
+    return [rule.strip() for rule in rules]
+
+
+def _redial(given: Mapping[str, object]) -> object:
+    """`redial`, a JSON object, with `max_attempts` in it if that is given beside it."""
+    whole = given.get("redial")
+    if isinstance(whole, str):
+        whole = read_json(whole, name="'redial'")
+    attempts = _whole(given, "max_attempts")
+    if attempts is None:
+        return whole
+    if whole is not None and not isinstance(whole, Mapping):
+        raise BadInput(f"'redial' must be a JSON object, not {_short(whole)}")
+    if whole is not None and "max_attempts" in whole:
+        raise BadInput("max_attempts stands there twice: in 'redial' and beside it")
+    return {**(whole or {}), "max_attempts": attempts}
+
+
 def _members(given: Mapping[str, object], prefix: str) -> dict[str, object]:
-    return {name.removeprefix(prefix): value for name, value in given.items() if name.startswith(prefix)}
+    return {name[len(prefix) :]: value for name, value in given.items() if "." in name and name.startswith(prefix)}
 
 
 def _short(value: object) -> str:

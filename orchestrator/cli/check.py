@@ -10,13 +10,14 @@ from uuid import UUID, uuid4
 
 import click
 
-from orchestrator.app import build_carrier, database_url
+from orchestrator.builders import build_carrier, database_url
 from orchestrator.cli.desk import Desk, with_desk
 from orchestrator.cli.exits import Exit
 from orchestrator.errors import DatabaseError, DatabaseUnavailable
 from orchestrator.metrics import Metrics
 from orchestrator.settings import Settings
 from orchestrator.store.accounts import AccountStore
+from orchestrator.store.cluster import Cluster, ClusterStore
 from orchestrator.store.migrations import check_schema
 from orchestrator.store.policy import AccountRow, TrunkStatus
 from orchestrator.store.pool import Database, own_errors
@@ -78,6 +79,7 @@ async def _check_database(settings: Settings) -> tuple[list[Finding], Known | No
                 remedy = "run `orchestrator migrate`"
                 return [*found, Finding(subject="schema", ok=False, text=text, remedy=remedy, fatal=not owned)], None
             found.append(Finding(subject="schema", ok=True, text="it is this program's"))
+            found += _check_cluster(await ClusterStore(database=database).describe())
             trunks = await TrunkStore(database=database).list()
             accounts = await AccountStore(database=database).list()
             known = Known(deployment_id=await WorkerStore(database=database).deployment_id(), trunks=trunks)
@@ -120,6 +122,20 @@ async def _check_durability(database: Database) -> list[Finding]:
             text += ": a crash of its machine would forget calls that were dialled, and they would be dialled again"
         found.append(Finding(subject="database", ok=value != "off", text=text, remedy=remedy))
     return found
+
+
+def _check_cluster(cluster: Cluster) -> list[Finding]:
+    """A database that was restored or failed over may have forgotten calls that were dialled (DESIGN.md, I1)."""
+    if cluster.held_why or not cluster.same:
+        text = cluster.held_why or "it is not the one on which calls were dialled"
+        remedy = "see that nobody is called twice, then `orchestrator confirm-restore`"
+        return [Finding(subject="restore", ok=False, text=f"dialling is held: {text}", remedy=remedy)]
+    if cluster.system_identifier is None or cluster.timeline is None:
+        lacking = "timeline" if cluster.timeline is None else "system identifier"
+        text = f"the server does not let this role ask for its {lacking}: a restore is noticed by the rest only"
+        remedy = "grant pg_monitor to the role, or stop workers before a restore"
+        return [Finding(subject="restore", ok=False, text=text, remedy=remedy, fatal=False)]
+    return [Finding(subject="restore", ok=True, text=f"none: timeline {cluster.timeline} of {cluster.system_identifier}")]
 
 
 async def _setting(database: Database, name: str) -> str:

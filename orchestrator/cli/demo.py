@@ -14,12 +14,12 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.app import Running
 from orchestrator.cli.desk import plain_table, stores_of
 from orchestrator.cli.documents import text_of
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.watch import RESERVED_LINES, STYLES, counts_line, screen, since
 from orchestrator.cli.words import clean, plural
+from orchestrator.companion import Running
 from orchestrator.demo import ACCOUNTS, Demo, Verdict, verdict, verdicts
 from orchestrator.errors import DatabaseUnavailable
 from orchestrator.ids import CallId

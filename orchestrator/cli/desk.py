@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator import logs
-from orchestrator.app import database_url
+from orchestrator.builders import database_url
 from orchestrator.cli.documents import text_of
 from orchestrator.cli.exits import Exit, exit_for
 from orchestrator.cli.words import clean
@@ -29,9 +29,13 @@ from orchestrator.enqueue import Intake
 from orchestrator.errors import DatabaseError, Error
 from orchestrator.settings import SHORT_RING_S, Settings, load_settings
 from orchestrator.store.accounts import AccountStore
+from orchestrator.store.agents import AgentPoolStore
 from orchestrator.store.calls import CallStore
+from orchestrator.store.donotcall import DoNotCallStore
+from orchestrator.store.groups import TrunkGroupStore
 from orchestrator.store.migrations import check_schema, migrate
 from orchestrator.store.pool import Database
+from orchestrator.store.switches import SwitchStore
 from orchestrator.store.trunks import TrunkStore
 from sip.errors import Error as SipError
 
@@ -49,15 +53,21 @@ class Stores:
     database: Database
     accounts: AccountStore
     trunks: TrunkStore
+    groups: TrunkGroupStore
+    agents: AgentPoolStore
+    switches: SwitchStore
     calls: CallStore
+    do_not_call: DoNotCallStore
     intake: Intake
 
 
 class Desk:
     """One command's settings, database and paper."""
 
-    def __init__(self, *, settings: Settings, as_json: bool) -> None:
+    def __init__(self, *, settings: Settings, as_json: bool, reread: Callable[[], Settings]) -> None:
         self.settings = settings
+        self.reread = reread
+        """Reads the settings anew from where these came from. Raises SettingsError."""
         self.as_json = as_json
         self.out = console()
         self.err = console(stderr=True)
@@ -146,14 +156,18 @@ def stores_of(settings: Settings, database: Database) -> Stores:
         expires_after_s=settings.calls.expires_after_s,
         past_tolerance_s=settings.calls.past_schedule_tolerance_s,
     )
-    intake = Intake(
+    intake = Intake(accounts=accounts, calls=calls, fiction_allowed=not settings.is_real)
+    return Stores(
+        database=database,
         accounts=accounts,
         trunks=trunks,
+        groups=TrunkGroupStore(database=database),
+        agents=AgentPoolStore(database=database),
+        switches=SwitchStore(database=database),
         calls=calls,
-        past_tolerance_s=settings.calls.past_schedule_tolerance_s,
-        fiction_allowed=not settings.is_real,
+        do_not_call=DoNotCallStore(database=database),
+        intake=intake,
     )
-    return Stores(database=database, accounts=accounts, trunks=trunks, calls=calls, intake=intake)
 
 
 def with_desk(command: Callable[..., Exit | None]) -> Callable[..., None]:
@@ -176,7 +190,8 @@ def with_desk(command: Callable[..., Exit | None]) -> Callable[..., None]:
                 level="error" if settings.log.level == "error" else "warning",
                 mask_numbers=settings.log.mask_numbers,
             )
-            code = command(Desk(settings=settings, as_json=as_json), **options)
+            desk = Desk(settings=settings, as_json=as_json, reread=lambda: load_settings(config, os.environ))
+            code = command(desk, **options)
         except (Error, SipError) as error:
             code = report(error, as_json=as_json)
         except ExceptionGroup as group:

@@ -36,7 +36,10 @@ FOR_ONE_CALL = ("to", "key")
 @click.option("--ring-timeout", "ring_timeout_s", type=float, metavar="S", help="How long the phone may ring, 5 to 60 s.")
 @click.option("--max-duration", "max_duration_s", type=float, metavar="S", help="Longest conversation.")
 @click.option("--priority", type=int, help="Higher goes first within the account, -100 to 100.")
-@click.option("--trunk", metavar="NAME", help="Default: the account's.")
+@click.option("--trunk", metavar="NAME", help="A trunk or trunk group. Default: the account's.")
+@click.option("--calling-hours", metavar="RULE", multiple=True, help="Like 'mon-fri 09:00-17:30'; repeatable.")
+@click.option("--max-attempts", type=int, metavar="N", help="How often to try, 1 to 50. Default: the account's.")
+@click.option("--redial", metavar="JSON", help="An object with delays (seconds by class) and jitter. Default: the account's.")
 @click.option("--key", metavar="TEXT", help="Idempotency key: the same key queues an account's call once.")
 @click.option("--batch", metavar="NAME", help="A name for calls that belong together; needed with --file.")
 @click.option("--file", "path", type=click.Path(path_type=Path), help="A file of calls, .csv or .jsonl.")
@@ -48,6 +51,7 @@ def enqueue(
     batch: str | None,
     allow_duplicates: bool,
     headers: tuple[str, ...],
+    calling_hours: tuple[str, ...],
     **options: object,
 ) -> Exit:
     """Queue one call (--account, --to), or a file of calls (--file, --batch).
@@ -59,6 +63,9 @@ def enqueue(
       key            idempotency key; without one, batch name and number make it
       metadata       a JSON object; metadata.NAME gives one member of it
       header.NAME    a SIP header
+      calling_hours  when it may be made, rules with semicolons between them, like mon-fri 09:00-17:30; sat closed
+      max_attempts   how often to try
+      redial         a JSON object: delays (lists of seconds by class), jitter
       agent caller_id display_name dtmf run_at expires_at ring_timeout_s max_duration_s priority trunk
 
     Options give what a line leaves out. Good lines are queued, each bad one is reported with its number. Running the same file
@@ -67,6 +74,8 @@ def enqueue(
     given: dict[str, object] = {name: value for name, value in options.items() if value is not None}
     if headers:
         given["headers"] = dict(_header(text) for text in headers)
+    if calling_hours:
+        given["calling_hours"] = calling_hours
     if path is not None:
         desk.warn_of_short_ring(given.get("ring_timeout_s"))
         return _enqueue_file(desk, path, batch=batch, defaults=given, allow_duplicates=allow_duplicates)

@@ -6,13 +6,16 @@ line's number: a line inserted at the top would give every call behind it anothe
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from orchestrator.cli.callfile import BadLine, CallFile, Row
+from orchestrator.cli.callfile import CallFile
 from orchestrator.cli.callrow import request_from
+from orchestrator.cli.rowfile import BadLine, Row
 from orchestrator.enqueue import NewCallRequest, Refused
 from orchestrator.errors import BadInput
 from orchestrator.ids import E164
@@ -26,7 +29,9 @@ MAX_BATCH_NAME = 200
 class Queueing(Protocol):
     """What is asked of the intake."""
 
-    async def check(self, requests: Sequence[NewCallRequest]) -> list[NewCall | Refused]:
+    async def check(
+        self, requests: Sequence[NewCallRequest], *, key_of: Callable[[E164], str] | None = None
+    ) -> list[NewCall | Refused]:
         """See Intake."""
         ...
 
@@ -99,6 +104,7 @@ class CallImport:
         self._on_refused = on_refused
         self._on_progress = on_progress
         self._seen = SeenNumbers()
+        self._storing: asyncio.Task[None] | None = None
         self.tally = Tally()
         self.last_line = 0
         """Up to here every line has been queued or refused."""
@@ -106,17 +112,32 @@ class CallImport:
     async def run(self) -> None:
         """Queue the whole file.
 
-        Raises BadInput if nothing in the file can be read, and DatabaseUnavailable. Running it again is safe, and goes on where
-        it stopped.
+        While the database stores one chunk, the next is read. Raises BadInput if nothing in the file can be read, and
+        DatabaseUnavailable. Running it again is safe, and goes on where it stopped.
         """
-        chunk: list[tuple[int, NewCallRequest | Refused]] = []
-        for row in self._file.rows():
-            chunk.append((row.line, self._asked(row)))
-            if len(chunk) == CHUNK:
-                await self._queue(chunk)
-                chunk = []
-        await self._queue(chunk)
-        self._seen.close()
+        try:
+            for chunk in self._chunks():
+                calls = await self._checked(chunk)
+                await self._stored()
+                self._storing = self._begin([line for line, _ in chunk], calls)
+                await asyncio.sleep(0)  # it asks the database now
+            await self._stored()
+        finally:
+            if self._storing is not None:
+                self._storing.cancel()
+            self._seen.close()
+
+    def _begin(self, lines: Sequence[int], calls: Sequence[NewCall | Refused]) -> asyncio.Task[None]:
+        return asyncio.create_task(self._store(lines, calls))
+
+    async def _stored(self) -> None:
+        if self._storing is not None:
+            await self._storing
+
+    def _chunks(self) -> Iterator[list[tuple[int, NewCallRequest | Refused]]]:
+        rows = iter(self._file.rows())
+        while chunk := [(row.line, self._asked(row)) for row in itertools.islice(rows, CHUNK)]:
+            yield chunk
 
     def _asked(self, row: Row | BadLine) -> NewCallRequest | Refused:
         if isinstance(row, BadLine):
@@ -126,12 +147,16 @@ class CallImport:
         except BadInput as error:
             return Refused(error)
 
-    async def _queue(self, chunk: Sequence[tuple[int, NewCallRequest | Refused]]) -> None:
-        lines = [line for line, _ in chunk]
-        checked = iter(await self._intake.check([asked for _, asked in chunk if isinstance(asked, NewCallRequest)]))
-        calls = [asked if isinstance(asked, Refused) else next(checked) for _, asked in chunk]
-        unique = [self._once(line, call) for line, call in zip(lines, calls, strict=True)]
-        for line, result in zip(lines, await self._intake.store(unique), strict=True):
+    async def _checked(self, chunk: Sequence[tuple[int, NewCallRequest | Refused]]) -> list[NewCall | Refused]:
+        requests = [asked for _, asked in chunk if isinstance(asked, NewCallRequest)]
+        checked = iter(await self._intake.check(requests, key_of=self._key_of))
+        return [
+            asked if isinstance(asked, Refused) else self._once(line, next(checked), has_key=asked.key is not None)
+            for line, asked in chunk
+        ]
+
+    async def _store(self, lines: Sequence[int], calls: Sequence[NewCall | Refused]) -> None:
+        for line, result in zip(lines, await self._intake.store(calls), strict=True):
             if isinstance(result, Refused):
                 self.tally.refused += 1
                 self._on_refused(line, str(result.error))
@@ -139,15 +164,20 @@ class CallImport:
                 self.tally.queued += 1
             else:
                 self.tally.already_queued += 1
-        if lines:
-            self.last_line = lines[-1]
+        self.last_line = lines[-1]
         self._on_progress()
 
-    def _once(self, line: int, call: NewCall | Refused) -> NewCall | Refused:
-        """The call with its key, or refused because its number stands on an earlier line."""
-        number = E164(call.to) if call.to else None
-        if number is None:
+    def _key_of(self, number: E164) -> str:
+        return f"{self._batch}:{number}"
+
+    def _once(self, line: int, call: NewCall | Refused, *, has_key: bool) -> NewCall | Refused:
+        """The call, with a key of its own where its number stands on an earlier line too, or refused because of that.
+
+        `has_key`: the line gives its key itself.
+        """
+        if not call.to:
             return call
+        number = E164(call.to)
         first_line, times = self._seen.note(number, line)
         if isinstance(call, Refused):
             return call
@@ -155,7 +185,6 @@ class CallImport:
             return Refused(
                 BadInput(f"{number} stands on line {first_line} already: remove one, or say --allow-duplicates"), number
             )
-        if call.idempotency_key is not None:
+        if has_key or times == 1:
             return call
-        again = f":{times}" if times > 1 else ""
-        return replace(call, idempotency_key=f"{self._batch}:{number}{again}")
+        return replace(call, idempotency_key=f"{self._key_of(number)}:{times}")

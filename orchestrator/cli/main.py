@@ -6,14 +6,20 @@ import sys
 
 import click
 
-from orchestrator.app import program_version
+from orchestrator.builders import program_version
 from orchestrator.cli.accounts import accounts
+from orchestrator.cli.agents import agents
 from orchestrator.cli.calls import calls
 from orchestrator.cli.check import check
+from orchestrator.cli.donotcall import do_not_call
 from orchestrator.cli.enqueue import enqueue
+from orchestrator.cli.erase import erase
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.migrate import migrate
+from orchestrator.cli.queue import queue
+from orchestrator.cli.restore import confirm_restore, sweep
 from orchestrator.cli.run import run
+from orchestrator.cli.switches import resume, stop
 from orchestrator.cli.trunks import trunks
 
 EPILOG = """\b
@@ -22,7 +28,7 @@ Exit codes:
   1  it could not be done, or what was checked is not as it must be
   2  the command line, the settings or the input cannot be taken; nothing was changed
   3  some lines or calls were refused, everything else was done
-  4  no such account, trunk or call
+  4  no such account, trunk, agent or call
   5  the database or LiveKit cannot be reached
 130  interrupted by Ctrl-C
 """
@@ -34,7 +40,23 @@ def cli() -> None:
     """Places queued telephone calls over LiveKit, and records one true end for each."""
 
 
-for command in (run, migrate, check, accounts, trunks, enqueue, calls):
+for command in (
+    run,
+    migrate,
+    check,
+    accounts,
+    trunks,
+    agents,
+    do_not_call,
+    enqueue,
+    calls,
+    queue,
+    stop,
+    resume,
+    erase,
+    confirm_restore,
+    sweep,
+):
     cli.add_command(command)
 
 

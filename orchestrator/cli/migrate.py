@@ -6,7 +6,7 @@ import asyncio
 
 import click
 
-from orchestrator.app import database_url
+from orchestrator.builders import database_url
 from orchestrator.cli.desk import Desk, with_desk
 from orchestrator.cli.words import plural
 from orchestrator.store.migrations import migrate as migrate_database

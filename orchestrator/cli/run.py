@@ -25,8 +25,9 @@ from orchestrator.demo import check_possible
 def run(desk: Desk, demo_size: int | None, until_idle: bool) -> Exit:
     """Run a worker: dial queued calls until stopped.
 
-    The first Ctrl-C or SIGTERM lets live calls finish, the second hangs them up. With --demo and --until-idle the code is 0
-    if every demo call ended with the reason that its number promises, else 1.
+    The first Ctrl-C or SIGTERM lets live calls finish, the second hangs them up; SIGHUP reads the settings anew.
+
+    With --demo and --until-idle the code is 0 if every demo call ended with the reason that its number promises, else 1.
     """
     settings = desk.settings
     view = None
@@ -38,7 +39,7 @@ def run(desk: Desk, demo_size: int | None, until_idle: bool) -> Exit:
         level = "warning"  # the lines of every call would tear the live table apart
     logs.configure(format=settings.log.format, level=level, mask_numbers=settings.log.mask_numbers)
     if view is None:
-        return Exit(run_daemon(settings, until_idle=until_idle))
+        return Exit(run_daemon(settings, until_idle=until_idle, reread=desk.reread))
     view.announce()
     code = Exit(run_daemon(settings, companion=view.accompany, until_idle=until_idle))
     if until_idle:

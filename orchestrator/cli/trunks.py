@@ -10,7 +10,8 @@ import click
 from orchestrator.cli.accounts import CLEAR, unless_clear
 from orchestrator.cli.desk import Desk, with_desk
 from orchestrator.cli.documents import trunk_document
-from orchestrator.cli.words import shown_list
+from orchestrator.cli.groups import group
+from orchestrator.cli.words import shown_circuit, shown_list
 from orchestrator.errors import BadInput
 from orchestrator.store.policy import NewTrunk, TrunkChange, TrunkStatus
 
@@ -20,6 +21,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 @click.group()
 def trunks() -> None:
     """Trunks: the ways to the telephone network and their limits."""
+
+
+trunks.add_command(group)
 
 
 def reading_options(command: F) -> F:
@@ -62,6 +66,17 @@ def reading_options(command: F) -> F:
             help=f"A text of this trunk and the hang-up cause that it means; repeatable. '{CLEAR}': none.",
         ),
         click.option("--enabled/--disabled", default=None, help="Whether calls are claimed for it."),
+        click.option("--paused/--no-paused", default=None, help="The same as --disabled and --enabled."),
+        click.option(
+            "--owner",
+            metavar="ACCOUNT",
+            help=f"The account whose calls alone may use it; '{CLEAR}': all accounts share it.",
+        ),
+        click.option(
+            "--caller-id-cap",
+            metavar="N",
+            help=f"Most dials a day (UTC) from each of its caller ids; '{CLEAR}': no cap.",
+        ),
     )
     for option in reversed(options):
         command = option(command)
@@ -75,7 +90,7 @@ def list_trunks(desk: Desk) -> None:
     rows = desk.run(lambda stores: stores.trunks.list())
     desk.answer([trunk_document(row) for row in rows])
     desk.table(
-        ("trunk", "id at the media server", "in use", "channels", "calls/s", "caller ids", "enabled"),
+        ("trunk", "id at the media server", "in use", "channels", "calls/s", "caller ids", "owner", "enabled", "circuit"),
         (
             (
                 row.trunk.name,
@@ -84,7 +99,9 @@ def list_trunks(desk: Desk) -> None:
                 str(row.max_channels),
                 f"{row.max_cps:g}",
                 shown_list(row.trunk.caller_ids),
+                row.owner or "",
                 "yes" if row.enabled else "no",
+                shown_circuit(row.circuit),
             )
             for row in rows
         ),
@@ -137,15 +154,46 @@ def show_trunk(desk: Desk, name: str) -> None:
     _print(desk, row)
 
 
+@trunks.command("reset-circuit")
+@click.argument("name")
+@with_desk
+def reset_trunk(desk: Desk, name: str) -> None:
+    """Let calls have this trunk again at once, after it failed."""
+    row = desk.run(lambda stores: stores.trunks.reset_circuit(name))
+    desk.answer(trunk_document(row))
+    _print(desk, row)
+
+
 def _read(options: dict[str, Any]) -> dict[str, Any]:
     """The options that were given."""
     given = {name: value for name, value in options.items() if value is not None and value != ()}
+    if "paused" in given:
+        paused = given.pop("paused")
+        if given.setdefault("enabled", not paused) is paused:
+            raise BadInput("--enabled and --paused contradict each other: name one of them")
+    if "owner" in given:
+        given["owner"] = "" if given["owner"] == CLEAR else given["owner"]
+    if "caller_id_cap" in given:
+        given["caller_id_cap"] = _cap(given["caller_id_cap"])
     for name in ("caller_ids", "patterns"):
         if name in given:
             given[name] = unless_clear(given[name])
     if "patterns" in given:
         given["patterns"] = tuple(_pattern(text) for text in given["patterns"])
     return given
+
+
+def _cap(text: str) -> int:
+    """0: no cap."""
+    if text == CLEAR:
+        return 0
+    try:
+        cap = int(text)
+    except ValueError:
+        cap = 0
+    if cap < 1:
+        raise BadInput(f"caller_id_cap must be a whole number above 0, or {CLEAR!r}, not {text!r}")
+    return cap
 
 
 def _pattern(text: str) -> tuple[str, str]:
@@ -161,6 +209,9 @@ def _print(desk: Desk, row: TrunkStatus) -> None:
         "caller_ids": shown_list(row.trunk.caller_ids, none="- (its own default number)"),
         "preconnect_voicemail_codes": ", ".join(map(str, sorted(row.trunk.preconnect_voicemail_codes))) or "-",
         "patterns": "; ".join(f"{pattern} = {cause}" for pattern, cause in row.trunk.patterns) or "-",
+        "owner": row.owner or "- (shared by all accounts)",
+        "caller_id_cap": row.caller_id_cap or "- (none)",
+        "circuit": shown_circuit(row.circuit),
     }
     for name, value in shown.items():
         desk.say(f"{name:<26} {value}")

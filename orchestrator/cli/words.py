@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from orchestrator.numbers import mask
+from orchestrator.store.policy import Circuit, CircuitStatus
 from sip.leg import Fact
 
 
@@ -45,6 +46,17 @@ def shown_facts(facts: Mapping[str, Fact]) -> str:
 def shown_list(values: tuple[str, ...] | frozenset[str], *, none: str = "-") -> str:
     """Values behind commas."""
     return ", ".join(clean(value) for value in sorted(values)) or none
+
+
+def shown_circuit(circuit: CircuitStatus) -> str:
+    """Whether a circuit is open, until when and why."""
+    match circuit.state:
+        case Circuit.CLOSED:
+            return "closed"
+        case Circuit.HALF_OPEN:
+            return f"one call at a time may try ({clean(circuit.why)})"
+        case Circuit.OPEN:
+            return f"open until {shown_time(circuit.until)} ({clean(circuit.why)})"
 
 
 def plural(count: int, noun: str) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from orchestrator.errors import BadInput, Conflict, NotFound
+from orchestrator.errors import BadInput, Conflict, DestinationForbidden, NotFound
 from orchestrator.ids import CallId
 from orchestrator.lifecycle import State
 from orchestrator.outcomes import EndReason
-from orchestrator.store.pool import Database
+from orchestrator.store.pool import Database, Session
 from orchestrator.store.records import CancelResult
 from orchestrator.store.rows import attempt_of, call_of, dial_of, event_of
 from orchestrator.store.views import BatchSummary, CallFilter, CallRow, CallView, Enqueued, NewCall
@@ -19,10 +19,20 @@ from orchestrator.store.views import BatchSummary, CallFilter, CallRow, CallView
 MOST_ENQUEUED_AT_ONCE = 1000
 MOST_LISTED_AT_ONCE = 1000
 
-CHECKED_BEFORE_S = 60.0
-"""How long before it comes here a call's `run_at` may have been found good."""
+REFUSALS: dict[str, type[BadInput]] = {
+    "bad_input": BadInput,
+    "not_found": NotFound,
+    "conflict": Conflict,
+    "blocked": DestinationForbidden,
+}
+"""What `enqueue_calls` says of a call that it refuses."""
 
-REFUSALS: dict[str, type[BadInput]] = {"bad_input": BadInput, "not_found": NotFound, "conflict": Conflict}
+
+_AS_GIVEN = (
+    *("caller_id", "display_name", "ring_timeout_s", "max_duration_s", "idempotency_key", "batch", "trunk", "calling_hours"),
+    "redial",
+)
+"""Fields that mean nothing when they are None, under the names of enqueue_call."""
 
 
 class CallStore:
@@ -35,26 +45,40 @@ class CallStore:
         self._past_tolerance_s = past_tolerance_s
 
     async def enqueue(self, calls: Sequence[NewCall]) -> list[Enqueued]:
-        """Queue all of them in order or, raising BadInput (NotFound, Conflict), none. Only inserts.
+        """Queue all of them in order or, raising BadInput (NotFound, Conflict, DestinationForbidden), none. Only inserts.
 
-        A call with the key of an earlier one that asks for the same is not queued again: `created` is False.
+        A call with the key of an earlier one that asks for the same is not queued again: `created` is False, whatever has
+        become of its time and its number meanwhile. DestinationForbidden: the number is on a do-not-call or suppression list.
         """
         results: list[Enqueued] = []
         async with self._database.transaction() as session:
-            for first in range(0, len(calls), MOST_ENQUEUED_AT_ONCE):
-                part = calls[first : first + MOST_ENQUEUED_AT_ONCE]
-                rows = await session.fetch(
-                    "enqueue_calls",
-                    json.dumps([_request(call) for call in part]),
-                    self._expires_after_s,
-                    self._past_tolerance_s + CHECKED_BEFORE_S,
-                )
-                for row in rows:
-                    if row["refused"] is not None:
-                        where = f"call {first + row['n']} of {len(calls)}: " if len(calls) > 1 else ""
-                        raise REFUSALS[row["refused"]](where + row["problem"])
-                    results.append(Enqueued(call_id=CallId(row["call_id"]), created=row["created"]))
+            for part in _parts(calls):
+                for result in await self._enqueue_part(session, part):
+                    if not isinstance(result, Enqueued):
+                        where = f"call {len(results) + 1} of {len(calls)}: " if len(calls) > 1 else ""
+                        raise type(result)(f"{where}{result}")
+                    results.append(result)
         return results
+
+    async def enqueue_each(self, calls: Sequence[NewCall]) -> list[Enqueued | BadInput]:
+        """Queue the good ones, each thousand in a transaction of its own; one result for each call, in order.
+
+        Raises BadInput only for what the database cannot read at all; then none of a thousand is queued.
+        """
+        results: list[Enqueued | BadInput] = []
+        for part in _parts(calls):
+            async with self._database.session() as session:
+                results += await self._enqueue_part(session, part)
+        return results
+
+    async def _enqueue_part(self, session: Session, calls: Sequence[NewCall]) -> list[Enqueued | BadInput]:
+        rows = await session.fetch(
+            "enqueue_calls", json.dumps([_request(call) for call in calls]), self._expires_after_s, self._past_tolerance_s
+        )
+        return [
+            Enqueued(call_id=CallId(call_id), created=created) if refused is None else REFUSALS[refused](problem)
+            for _, call_id, created, refused, problem in rows
+        ]
 
     async def show(self, call_id: CallId) -> CallView:
         """A call with all that happened to it. Raises NotFound."""
@@ -106,31 +130,37 @@ class CallStore:
         return BatchSummary(total=unfinished.total() + ended.total(), unfinished=unfinished, ended=ended)
 
 
+def _parts(calls: Sequence[NewCall]) -> Iterator[Sequence[NewCall]]:
+    for first in range(0, len(calls), MOST_ENQUEUED_AT_ONCE):
+        yield calls[first : first + MOST_ENQUEUED_AT_ONCE]
+
+
 def _request(call: NewCall) -> dict[str, object]:
-    """The fields of enqueue_call (migration 0004). Metadata goes as text, so that the database reads exactly what was given."""
-    return {
-        "account": call.account,
-        "to_number": call.to,
-        "agent_name": call.agent_name,
-        "metadata": call.metadata,
-        "caller_id": call.caller_id,
-        "display_name": call.display_name,
-        "headers": dict(call.headers),
-        "dtmf": call.dtmf,
-        "ring_timeout_s": call.ring_timeout_s,
-        "max_duration_s": call.max_duration_s,
-        "priority": call.priority,
-        "run_at": _moment("run_at", call.run_at),
-        "expires_at": _moment("expires_at", call.expires_at),
-        "idempotency_key": call.idempotency_key,
-        "batch": call.batch,
-        "trunk": call.trunk,
-    }
+    """The fields of enqueue_call (migration 0011) that say something.
+
+    Metadata goes as text, so that the database reads exactly what was given.
+    """
+    request: dict[str, object] = {"account": call.account, "to_number": call.to, "metadata": call.metadata}
+    if call.agent_name:
+        request["agent_name"] = call.agent_name
+    if call.headers:
+        request["headers"] = dict(call.headers)
+    if call.dtmf:
+        request["dtmf"] = call.dtmf
+    if call.priority:
+        request["priority"] = call.priority
+    if call.run_at is not None:
+        request["run_at"] = _moment("run_at", call.run_at)
+    if call.expires_at is not None:
+        request["expires_at"] = _moment("expires_at", call.expires_at)
+    for name in _AS_GIVEN:
+        value = getattr(call, name)
+        if value is not None:
+            request[name] = value
+    return request
 
 
-def _moment(name: str, moment: datetime | None) -> str | None:
-    if moment is None:
-        return None
+def _moment(name: str, moment: datetime) -> str:
     if moment.tzinfo is None:
         raise BadInput(f"{name} {moment.isoformat()} has no time zone: give it one")
     return moment.isoformat()

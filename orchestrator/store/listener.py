@@ -14,12 +14,13 @@ import asyncpg
 import structlog
 
 from orchestrator.ids import CallId
-from orchestrator.store.pool import CONNECT_TIMEOUT_S, is_unavailable
+from orchestrator.store.pool import CONNECT_TIMEOUT_S, LIBRARY_ERRORS, is_unavailable
 
 log = structlog.get_logger(__name__)
 
 QUEUE_CHANNEL = "orchestrator_queue"
 CANCEL_CHANNEL = "orchestrator_cancel"
+STOP_CHANNEL = "orchestrator_stop"
 
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 10.0
@@ -30,11 +31,20 @@ LOOK_TIMEOUT_S = 5.0
 class Listener:
     """Calls back on notifications, and reconnects for ever."""
 
-    def __init__(self, url: str, *, on_queue: Callable[[], None], on_cancel: Callable[[CallId | None], None]) -> None:
-        """`on_queue`: there may be work. `on_cancel`: this call is to be canceled, or (None) some may be."""
+    def __init__(
+        self,
+        url: str,
+        *,
+        on_queue: Callable[[], None],
+        on_cancel: Callable[[CallId | None], None],
+        on_stop: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_queue`: there may be work. `on_cancel`: this call is to be canceled, or (None) some may be. `on_stop`: nothing is
+        to be dialled any more."""
         self._url = url
         self._on_queue = on_queue
         self._on_cancel = on_cancel
+        self._on_stop = on_stop
         self._connected = asyncio.Event()
 
     @property
@@ -52,7 +62,7 @@ class Listener:
         while True:
             try:
                 await self._listen()
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            except LIBRARY_ERRORS as error:
                 if not is_unavailable(error):
                     raise
                 if self.connected:
@@ -76,6 +86,7 @@ class Listener:
         try:
             await connection.add_listener(QUEUE_CHANNEL, lambda *_: self._on_queue())
             await connection.add_listener(CANCEL_CHANNEL, self._heard_cancel)
+            await connection.add_listener(STOP_CHANNEL, lambda *_: self._on_stop())
             log.info("listener_connected")
             self._connected.set()
             self._on_queue()

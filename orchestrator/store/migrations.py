@@ -2,6 +2,10 @@
 
 Migrations are plain files `NNNN_name.sql` in `migrations/`, each run once, in order, in a transaction of its own together with
 its line in `schema_migrations`. A file that has run is never edited: a change is a new file. Knows nothing of what they say.
+
+A file whose opening comment has the line `-- Compatible: yes` only adds what the program before it does not miss and does not
+stumble over. Such a program runs on with it, and starts on it, so that workers can be replaced one by one; without that line
+the old ones are stopped first.
 """
 
 from __future__ import annotations
@@ -29,6 +33,8 @@ LOCK_KEY = 0x6F72_6368_6573_7472  # "orchestr"; advisory locks are shared by all
 LOCK_TIMEOUT_S = 300.0
 FILE_TIMEOUT_S = 3600.0
 
+COMPATIBLE = re.compile(r"(?:--[^\n]*\n)*?-- Compatible: yes\n")
+"""Within the comment with which a file opens."""
 FILE_NAME = re.compile(r"(?P<version>\d{4})_[a-z0-9_]+\.sql")
 
 CREATE_LEDGER = """
@@ -36,9 +42,22 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
     version     integer PRIMARY KEY CHECK (version > 0),
     name        text NOT NULL UNIQUE,
     checksum    text NOT NULL CHECK (checksum ~ '^[0-9a-f]{64}$'),
-    applied_at  timestamptz NOT NULL DEFAULT clock_timestamp()
+    applied_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    compatible  boolean NOT NULL DEFAULT false
 )
 """
+ADD_COMPATIBLE = "ALTER TABLE schema_migrations ADD COLUMN IF NOT EXISTS compatible boolean NOT NULL DEFAULT false"
+"""Ledgers that an earlier version made lack it."""
+HAS_COMPATIBLE = """
+SELECT EXISTS (SELECT FROM pg_attribute
+                WHERE attrelid = 'schema_migrations'::regclass AND attname = 'compatible' AND NOT attisdropped)
+"""
+READ_LEDGER = """
+SELECT version, name, checksum, coalesce((to_jsonb(m) ->> 'compatible')::boolean, false) AS compatible
+  FROM schema_migrations m
+ ORDER BY version
+"""
+"""As JSON, since a ledger that an earlier version made lacks the column, and looking changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +72,11 @@ class Migration:
     def checksum(self) -> str:
         """SHA-256 of the file's text."""
         return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def compatible(self) -> bool:
+        """Whether the program before this file may run on it."""
+        return COMPATIBLE.match(self.text) is not None
 
 
 def read_migrations(directory: Path = MIGRATIONS_DIRECTORY) -> list[Migration]:
@@ -72,7 +96,7 @@ def read_migrations(directory: Path = MIGRATIONS_DIRECTORY) -> list[Migration]:
 
 
 async def migrate(database: Database, *, directory: Path = MIGRATIONS_DIRECTORY) -> list[str]:
-    """Run what has not run yet; returns the names of the files that ran.
+    """Run what has not run yet; returns the names of the files that ran. One that is newer by compatible files only is left.
 
     Safe to start many times at once: the others wait, and find nothing to do. Raises MigrationRefused, having changed nothing.
     """
@@ -84,6 +108,8 @@ async def migrate(database: Database, *, directory: Path = MIGRATIONS_DIRECTORY)
             await _refuse_foreign_tables(connection)
         with own_errors():
             await connection.execute(CREATE_LEDGER)
+            if not await connection.fetchval(HAS_COMPATIBLE):
+                await connection.execute(ADD_COMPATIBLE)
         for migration in pending:
             await _run(connection, migration)
             log.info("migration_applied", file=migration.name)
@@ -91,7 +117,7 @@ async def migrate(database: Database, *, directory: Path = MIGRATIONS_DIRECTORY)
 
 
 async def check_schema(database: Database, *, directory: Path = MIGRATIONS_DIRECTORY) -> list[str]:
-    """The names of the files that have not run yet; empty when the schema is this program's. Changes nothing.
+    """The names of the files that have not run yet; empty when this program can run on the schema. Changes nothing.
 
     Raises MigrationRefused where `migrate` would.
     """
@@ -133,14 +159,20 @@ async def _applied(connection: asyncpg.Connection[Row]) -> list[Row]:
     with own_errors():
         if await connection.fetchval("SELECT to_regclass('schema_migrations') IS NULL"):
             return []
-        return await connection.fetch("SELECT version, name, checksum FROM schema_migrations ORDER BY version")
+        return await connection.fetch(READ_LEDGER)
 
 
 def _pending(migrations: Sequence[Migration], applied: Sequence[Row]) -> list[Migration]:
-    """The files that have not run. Raises MigrationRefused unless what has run is a beginning of the files, unchanged."""
+    """The files that have not run.
+
+    Raises MigrationRefused unless what has run is a beginning of the files, unchanged, or all of them and then only compatible
+    ones.
+    """
     known = {migration.version: migration for migration in migrations}
     for row in applied:
         migration = known.get(row["version"])
+        if migration is None and row["compatible"]:
+            continue
         if migration is None:
             raise MigrationRefused(
                 f"the database is newer than this program: it has run {row['name']}, which this program does not know;"
@@ -180,10 +212,11 @@ async def _run(connection: asyncpg.Connection[Row], migration: Migration) -> Non
             async with asyncio.timeout(FILE_TIMEOUT_S), connection.transaction():
                 await connection.execute(migration.text, timeout=FILE_TIMEOUT_S)
                 await connection.execute(
-                    "INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, $2, $3)",
+                    "INSERT INTO schema_migrations (version, name, checksum, compatible) VALUES ($1, $2, $3, $4)",
                     migration.version,
                     migration.name,
                     migration.checksum,
+                    migration.compatible,
                 )
     except (asyncpg.PostgresError, BadInput) as error:
         raise MigrationRefused(f"{migration.name} failed and was rolled back: {error}") from error

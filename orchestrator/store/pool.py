@@ -26,11 +26,19 @@ CONNECT_TIMEOUT_S = 5.0
 IDLE_IN_TRANSACTION_TIMEOUT_S = 30
 
 # SQLSTATE classes and codes that speak of the server's condition and not of what was asked: connection, authorisation, no
-# such database, resources, system errors; read-only (a standby), timeouts, shutting down or starting up.
-UNAVAILABLE_CLASSES = frozenset({"08", "28", "3D", "53", "58"})
-UNAVAILABLE_CODES = frozenset({"25006", "25P03", "57014", "57P01", "57P02", "57P03", "57P05"})
+# such database, rolled back for another's sake (deadlock, serialization), resources, system errors; read-only (a standby),
+# timeouts, a lock that somebody else holds, shutting down or starting up.
+UNAVAILABLE_CLASSES = frozenset({"08", "28", "3D", "40", "53", "58"})
+UNAVAILABLE_CODES = frozenset({"25006", "25P03", "55P03", "57014", "57P01", "57P02", "57P03", "57P05"})
+
+LIBRARY_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+"""All that asking may raise; `is_unavailable` says which of them mean that the database is away."""
 
 Row = asyncpg.Record
+
+
+class Contended(DatabaseUnavailable):
+    """Others hold what the transaction needs: it was given up and rolled back, and its connection is sound. Ask again."""
 
 
 def is_unavailable(error: BaseException) -> bool:
@@ -56,7 +64,9 @@ def own_errors() -> Iterator[None]:
         raise BadInput(f"the database refuses this by its rule {error.constraint_name}: {error.args[0]}") from error
     except asyncpg.DataError as error:
         raise BadInput(f"the database cannot read this: {error}") from error
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
+    except (asyncpg.TransactionRollbackError, asyncpg.LockNotAvailableError) as error:
+        raise Contended(f"others hold what this needs in the database ({error}): ask again") from error
+    except LIBRARY_ERRORS as error:
         if not is_unavailable(error):
             raise
         raise DatabaseUnavailable(f"the database cannot be used: {str(error) or type(error).__name__}") from error
@@ -182,7 +192,7 @@ class Database:
             try:
                 yield Session(connection=connection, statements=self._statements)
             except BaseException:
-                with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                with contextlib.suppress(*LIBRARY_ERRORS):
                     await transaction.rollback()
                 raise
             with own_errors():
@@ -224,6 +234,8 @@ class Database:
             connection = await pool.acquire(timeout=self._command_timeout_s)
         try:
             yield connection
+        except Contended:
+            raise
         except DatabaseUnavailable:
             # Whatever state it is in, nobody shall be given it again. The pool may have taken it back already.
             with contextlib.suppress(asyncpg.InterfaceError):
@@ -231,7 +243,7 @@ class Database:
             raise
         finally:
             # What was asked has its answer or its error by now.
-            with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+            with contextlib.suppress(*LIBRARY_ERRORS):
                 await pool.release(connection, timeout=self._command_timeout_s)
 
     def _server_settings(self) -> dict[str, str]:

@@ -8,26 +8,27 @@ be asked again: it is recognised as done.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from orchestrator.ids import E164, AccountId, CallId, DialId, WorkerId
+from orchestrator.ids import E164, AccountId, CallId, WorkerId
 from orchestrator.lifecycle import State
 from orchestrator.outcomes import EndReason
+from orchestrator.redial import stored_policy
+from orchestrator.store.ends import EndsStore
 from orchestrator.store.pool import Database, Row
 from orchestrator.store.records import (
+    CallerIdChoice,
     Claim,
     ClaimedCall,
     CounterDrift,
-    DialForbidden,
-    DialGranted,
-    Gate,
+    DueCall,
     Occupancy,
     Outcome,
-    StrandedCall,
+    Placement,
+    Staged,
     WaitingFor,
 )
-from orchestrator.store.rows import json_text, trunk_of
-from sip.clock import boot_time_s
+from orchestrator.store.rows import forbidden_of, json_text, trunk_of
 from sip.leg import Fact
 
 MOST_CLAIMED_AT_ONCE = 100
@@ -41,10 +42,35 @@ class QueueStore:
         self._database = database
         self._worker_id = worker_id
 
-    async def stage_due_calls(self, limit: int) -> int:
-        """Move up to `limit` (at most 1,000) due calls into the ready queue; repeat while it returns `limit`."""
+    async def due_calls(self, limit: int, *, after: DueCall | None = None) -> list[DueCall]:
+        """Up to `limit` (at most 1,000) calls whose time has come, the longest due first; after `after` in that order."""
         _check_limit(limit, MOST_STAGED_AT_ONCE)
-        return _whole(await self._database.fetch_value("stage_due_calls", limit))
+        key = (None, None) if after is None else (after.run_at, after.call_id)
+        return [_due(row) for row in await self._database.fetch("due_calls", limit, *key)]
+
+    async def stage(self, due: Sequence[DueCall], placements: Sequence[Placement]) -> Staged:
+        """Move due calls (at most 1,000) to where they were placed: into the ready queue, or back until their window opens.
+
+        One whose account is locked, whose account's hours have changed or whose window has closed meanwhile stays for the next
+        round.
+        """
+        if lacking := [call.call_id for call in due if not call.has_route]:
+            await self._database.fetch("make_routes", lacking)
+        row = await self._database.fetch_one(
+            "stage_calls",
+            [placement.call_id for placement in placements],
+            [placement.window_from for placement in placements],
+            [placement.window_until for placement in placements],
+            [placement.hours_version for placement in placements],
+            [placement.time_zone for placement in placements],
+            [placement.problem for placement in placements],
+        )
+        return Staged(ready=0, held=0) if row is None else Staged(ready=row["staged"], held=row["held"])
+
+    async def close_windows(self, limit: int) -> int:
+        """Take up to `limit` (at most 1,000) ready calls whose window has closed back; repeat while it returns `limit`."""
+        _check_limit(limit, MOST_STAGED_AT_ONCE)
+        return _whole(await self._database.fetch_value("close_windows", limit))
 
     async def expire_calls(self, limit: int) -> list[tuple[CallId, EndReason]]:
         """End up to `limit` (at most 1,000) waiting calls whose time has run out; repeat while as many come back."""
@@ -56,6 +82,10 @@ class QueueStore:
         """Seconds until the next scheduled call is due, 0 if one is; None without any."""
         due = await self._database.fetch_value("next_due")
         return due if isinstance(due, float) else None
+
+    async def free_seats_elsewhere(self, *, lease_s: float) -> int:
+        """How many more calls the freest other worker takes that gave a sign of life within `lease_s` and is not draining."""
+        return _whole(await self._database.fetch_value("free_seats_elsewhere", self._worker_id, lease_s))
 
     async def claim_calls(self, limit: int) -> list[ClaimedCall]:
         """Claim up to `limit` (at most 100) ready calls of one trunk group; repeat until it returns none.
@@ -73,36 +103,7 @@ class QueueStore:
                 [claim["trunk_id"] for claim in claims],
                 [claim["epoch"] for claim in claims],
             )
-        return [_claimed(row) for row in rows]
-
-    async def stranded_calls(self, *, lease_s: float) -> list[StrandedCall]:
-        """Calls that hold a slot and whose worker has stopped, or not given a sign of life for `lease_s`, or is this worker."""
-        rows = await self._database.fetch("stranded_calls", self._worker_id, lease_s)
-        return [
-            StrandedCall(
-                call_id=CallId(row["id"]),
-                account_id=AccountId(row["account_id"]),
-                epoch=row["epoch"],
-                deferrals=row["deferrals"],
-                state=State(row["state"]),
-                since_intent_s=row["since_intent_s"],
-            )
-            for row in rows
-        ]
-
-    async def begin_dial(self, call: Claim, *, room: str, caller_id: E164 | None) -> DialGranted | DialForbidden | None:
-        """The last gate and the intent. None: the claim is not ours.
-
-        Not to be repeated: when its answer is lost, send nothing and requeue.
-        """
-        async with self._database.session() as session:
-            asked_at_boot_s = boot_time_s()
-            row = await session.fetch_one("begin_dial", call.call_id, call.epoch, room, caller_id)
-        if row is None:
-            return None
-        if row["refused"] is not None:
-            return DialForbidden(gate=Gate(row["refused"]))
-        return _granted(row, asked_at_boot_s=asked_at_boot_s)
+        return [claimed_of(row) for row in rows]
 
     async def record_ringing(self, call: Claim, *, pdd_ms: int | None, detail: Mapping[str, Fact]) -> bool:
         """dialing -> ringing."""
@@ -134,45 +135,28 @@ class QueueStore:
         """What we are about to do to end the call, written before it is done."""
         return await self._is_ours("record_order", call.call_id, call.epoch, order, json_text(detail))
 
+    async def withdraw_order(self, call: Claim, order: str, detail: Mapping[str, Fact]) -> bool:
+        """What `record_order` wrote is not done after all; nothing else is changed if another order stands."""
+        return await self._is_ours("withdraw_order", call.call_id, call.epoch, order, json_text(detail))
+
+    async def record_opt_out(self, call: Claim, *, identity: str, reason: str) -> bool:
+        """Put the call's number on its account's do-not-call list, since its agent `identity` says so.
+
+        Always True: whoever holds the claim, what the callee asked for stands.
+        """
+        return await self._is_ours("record_opt_out", call.call_id, call.epoch, identity, reason.replace("\0", ""))
+
     async def record_note(self, call: Claim, kind: str, detail: Mapping[str, Fact]) -> bool:
         """A line of the timeline. `kind`: lower-case letters, digits, `_` and `.`. Asked twice, written twice."""
         return await self._is_ours("record_note", call.call_id, call.epoch, kind, json_text(detail))
 
     async def finish(self, call: Claim, outcome: Outcome) -> bool:
-        """Write the one end, free slot and channel. Raises ForbiddenTransition if the lifecycle forbids the state."""
-        return await self._is_ours(
-            "finish_call",
-            call.account_id,
-            call.call_id,
-            call.epoch,
-            outcome.state.value,
-            outcome.reason.value,
-            outcome.dialled.value,
-            None if outcome.answered_by is None else outcome.answered_by.value,
-            outcome.sip_code,
-            _text(outcome.sip_reason),
-            outcome.q850_cause,
-            _text(outcome.hangup_cause),
-            _text(outcome.error_code),
-            _text(outcome.error_message),
-            outcome.pdd_ms,
-            outcome.ring_ms,
-            outcome.ring_error_ms,
-            outcome.talk_ms,
-            _text(outcome.sip_call_id),
-            _text(outcome.livekit_sip_call_id),
-            _text(outcome.participant_sid),
-            json_text(outcome.evidence),
-        )
+        """EndsStore.finish without aftermath."""
+        return (await EndsStore(database=self._database).finish(call, outcome)).ours
 
     async def requeue(self, call: Claim, *, delay_s: float, waiting_for: WaitingFor, detail: Mapping[str, Fact]) -> bool:
-        """Put a claimed call back, or a dialing one whose request rang no phone; free slot and channel.
-
-        `delay_s`: real seconds. A call whose cancel was requested meanwhile is canceled instead, which also counts as done.
-        """
-        return await self._is_ours(
-            "requeue_call", call.account_id, call.call_id, call.epoch, float(delay_s), waiting_for.value, json_text(detail)
-        )
+        """EndsStore.requeue without aftermath."""
+        return await EndsStore(database=self._database).requeue(call, delay_s=delay_s, waiting_for=waiting_for, detail=detail)
 
     async def canceled_calls(self) -> list[tuple[CallId, int]]:
         """This worker's calls, with their epochs, that somebody wants canceled and that have not ended."""
@@ -199,7 +183,8 @@ class QueueStore:
         return row is not None and bool(row["ours"])
 
 
-def _claimed(row: Row) -> ClaimedCall:
+def claimed_of(row: Row) -> ClaimedCall:
+    """A row of describe_claims.sql."""
     return ClaimedCall(
         call_id=CallId(row["call_id"]),
         account_id=AccountId(row["account_id"]),
@@ -224,16 +209,40 @@ def _claimed(row: Row) -> ClaimedCall:
         trunk=trunk_of(row),
         enqueued_to_claim_s=row["enqueued_to_claim_s"],
         waiting_for=WaitingFor(row["waiting_for"]),
+        earlier_ends=tuple(EndReason(reason) for reason in row["earlier_ends"]),
+        redial=stored_policy(
+            max_attempts=row["max_attempts"], delays=row["redial_delays"], jitter=row["redial_jitter"], own=row["redial"]
+        ),
+        caller_id_choice=CallerIdChoice(row["caller_id_choice"]),
+        forbidden=None if row["gate"] is None else forbidden_of(row["gate"], row["retry_in_s"]),
     )
 
 
-def _granted(row: Row, *, asked_at_boot_s: float) -> DialGranted:
-    return DialGranted(
-        dial_id=DialId(row["dial_id"]),
-        attempt=row["attempt"],
-        dial_number=row["dial_number"],
-        dial_in_s=row["dial_in_ms"] / 1000,
-        asked_at_boot_s=asked_at_boot_s,
+def _due(row: Row) -> DueCall:
+    call_id = CallId(row["id"])
+    version = row["hours_version"]
+    return DueCall(
+        call_id=call_id,
+        to=row["to_number"],
+        run_at=row["run_at"],
+        expires_at=row["expires_at"],
+        calling_hours=tuple(row["account_hours"]),
+        own_hours=None if row["call_hours"] is None else tuple(rule or "" for rule in row["call_hours"]),
+        closed_on_holidays=row["closed_on_holidays"],
+        dial_unknown_zone=row["dial_unknown_zone"],
+        country=row["country"],
+        account_version=row["account_version"],
+        placement=None
+        if version is None
+        else Placement(
+            call_id=call_id,
+            window_from=row["window_from"],
+            window_until=row["window_until"],
+            hours_version=version,
+            time_zone=row["time_zone"] or "",
+        ),
+        has_route=row["has_route"],
+        asked_at=row["asked_at"],
     )
 
 

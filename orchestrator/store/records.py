@@ -10,7 +10,7 @@ from typing import Protocol
 
 from orchestrator.ids import E164, AccountId, CallId, DialId, TrunkId
 from orchestrator.lifecycle import State
-from orchestrator.outcomes import AnsweredBy, EndReason
+from orchestrator.outcomes import AnsweredBy, EndReason, RedialClass
 from sip.leg import Dialled, Fact
 
 
@@ -25,6 +25,24 @@ class WaitingFor(enum.Enum):
     """The media server or its SIP service could not take it. MEDIA_SERVER_UNAVAILABLE."""
     TRUNK_CAPACITY = "trunk_capacity"
     """The trunk's own limit refused it. SIP_FAILED_CAPACITY."""
+    TRUNK_AUTH = "trunk_auth"
+    """The trunk refused our credentials. SIP_FAILED_TRUNK_AUTH."""
+    TRUNK_CONFIG = "trunk_config"
+    """The trunk refused how we call. SIP_FAILED_TRUNK_CONFIG."""
+    TRUNK_UNREACHABLE = "trunk_unreachable"
+    """The trunk could not be reached. SIP_FAILED_TRUNK_UNREACHABLE."""
+    CALLING_WINDOW = "calling_window"
+    """It is outside the callee's calling hours. EXPIRED_IN_QUEUE, like all that follow."""
+    TIME_ZONE = "time_zone"
+    """The callee's time zone is not known, and the account does not dial without."""
+    SPACING = "spacing"
+    """The number is being called, was called a moment ago, or has been called as often as it may be."""
+    CALLER_ID = "caller_id"
+    """All caller ids have been used as often as they may be today."""
+    PAUSED = "paused"
+    """The system, the account, the trunk or the agent pool is paused, or a circuit is open."""
+    REDIAL = "redial"
+    """The next attempt. Should it expire, the call ends as its last attempt did."""
 
 
 EXPIRY_REASONS: Mapping[WaitingFor, EndReason] = {
@@ -32,17 +50,164 @@ EXPIRY_REASONS: Mapping[WaitingFor, EndReason] = {
     WaitingFor.AGENT: EndReason.AGENT_NEVER_JOINED,
     WaitingFor.MEDIA_SERVER: EndReason.MEDIA_SERVER_UNAVAILABLE,
     WaitingFor.TRUNK_CAPACITY: EndReason.SIP_FAILED_CAPACITY,
+    WaitingFor.TRUNK_AUTH: EndReason.SIP_FAILED_TRUNK_AUTH,
+    WaitingFor.TRUNK_CONFIG: EndReason.SIP_FAILED_TRUNK_CONFIG,
+    WaitingFor.TRUNK_UNREACHABLE: EndReason.SIP_FAILED_TRUNK_UNREACHABLE,
+    WaitingFor.CALLING_WINDOW: EndReason.EXPIRED_IN_QUEUE,
+    WaitingFor.TIME_ZONE: EndReason.EXPIRED_IN_QUEUE,
+    WaitingFor.SPACING: EndReason.EXPIRED_IN_QUEUE,
+    WaitingFor.CALLER_ID: EndReason.EXPIRED_IN_QUEUE,
+    WaitingFor.PAUSED: EndReason.EXPIRED_IN_QUEUE,
+    WaitingFor.REDIAL: EndReason.EXPIRED_IN_QUEUE,
 }
-"""How a call ends that expires while it waits."""
+"""How a call ends that expires while it waits and of which no attempt has ended; else it ends as its last attempt did."""
 
 
 class Gate(enum.Enum):
     """What forbade a dial at the last gate."""
 
+    STOPPED = "stopped"
+    """The kill switch."""
+    HELD = "held"
+    """The database was restored or failed over, and nobody has confirmed it (I1)."""
     CANCELED = "canceled"
     EXPIRED = "expired"
     ACCOUNT_PAUSED = "account_paused"
     TRUNK_DISABLED = "trunk_disabled"
+    TRUNK_CIRCUIT = "trunk_circuit"
+    AGENTS_PAUSED = "agents_paused"
+    AGENTS_CIRCUIT = "agents_circuit"
+    DO_NOT_CALL = "do_not_call"
+    """On a do-not-call or suppression list: the call ends, BLOCKED_DO_NOT_CALL."""
+    CALLING_WINDOW = "calling_window"
+    """Outside its window, or the window is to be found again since the account's hours changed."""
+    NUMBER_BUSY = "number_busy"
+    """Another call of ours to the number is dialing, ringing or active."""
+    NUMBER_GAP = "number_gap"
+    NUMBER_CAP = "number_cap"
+    CALLER_ID_CAP = "caller_id_cap"
+    TRUNK_PACE = "trunk_pace"
+    """The trunk's next dial time is more than a second ahead: ask again then. So no intent is much older than its request."""
+
+
+@dataclass(frozen=True, slots=True)
+class DialForbidden:
+    """The gate refused; the call is still claimed and nothing is spent."""
+
+    gate: Gate
+    retry_in_s: float | None = None
+    """Real seconds after which it may be allowed, if the gate can tell."""
+
+
+class CallerIdChoice(enum.Enum):
+    """How the number to show is chosen among the account's, or else the trunk's."""
+
+    FIXED = "fixed"
+    """The first that is under its cap."""
+    ROTATING = "rotating"
+    """The one with the fewest dials today."""
+    NEAREST = "nearest"
+    """The one nearest to the callee: area code, then region, then country."""
+
+
+@dataclass(frozen=True, slots=True)
+class RedialPolicy:
+    """How often a call is tried and how long it waits between, in real seconds."""
+
+    max_attempts: int = 1
+    delays_s: Mapping[RedialClass, tuple[float, ...]] = field(default_factory=dict)
+    """By class, in order of attempts; a class that is missing has OUTCOMES.md's. The last one repeats."""
+    jitter: float = 0.1
+    """Each delay is made longer by up to this share of itself, at random."""
+
+
+class TrunkVerdict(enum.Enum):
+    """What the end of a dial says about the trunk that carried it."""
+
+    NOTHING = "nothing"
+    GOOD = "good"
+    """The trunk carried it: it rang, was busy, was declined ..."""
+    ANSWERED = "answered"
+    """Good, and somebody answered."""
+    TRUNK = "trunk"
+    """The trunk failed, whatever the number."""
+    NUMBER = "number"
+    """The number does not exist, says the trunk; a run of different numbers with one code says it of the trunk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aftermath:
+    """What follows from the end of an attempt, besides the end itself."""
+
+    trunk_verdict: TrunkVerdict = TrunkVerdict.NOTHING
+    trunk_code: str = ""
+    """SIP code or hang-up cause, for a run of one code."""
+    redial_delay_s: float | None = None
+    """Real seconds until the next attempt; None: the call ends with this one. The database refuses it for a call that was
+    canceled meanwhile, or whose `expires_at` comes first."""
+    suppress_number_s: float | None = None
+    """Put the number on the account's suppression list for so long, if the trunk completed calls lately."""
+
+
+@dataclass(frozen=True, slots=True)
+class DueCall:
+    """A scheduled call whose time has come, with all that is needed to find its calling window."""
+
+    call_id: CallId
+    to: str
+    """As stored; the SQL door checks only its shape."""
+    run_at: datetime
+    expires_at: datetime
+    calling_hours: tuple[str, ...]
+    """The account's rules, see `orchestrator.hours`; empty: the default."""
+    own_hours: tuple[str, ...] | None
+    """The call's own rules, over the account's; None: it has none."""
+    closed_on_holidays: bool
+    dial_unknown_zone: bool
+    country: str
+    """The account's own country, ISO 3166-1 alpha-2."""
+    account_version: int
+    """Number of the account's hours as they are now."""
+    placement: Placement | None
+    """Where it was placed last, if ever."""
+    has_route: bool
+    """Its agent pool and route exist."""
+    asked_at: datetime
+    """The database's clock when it was asked: the only clock that counts."""
+
+    @property
+    def kept_placement(self) -> Placement | None:
+        """The last placement, while it still holds: found by the hours of now, and its window is not over."""
+        last = self.placement
+        if last is None or last.hours_version != self.account_version:
+            return None
+        return last if last.window_until is not None and self.asked_at < last.window_until else None
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """The calling window of a call: the one in which the moment lies, or else the next one."""
+
+    call_id: CallId
+    window_from: datetime | None
+    """None, and then both: no window was found, and the call is held."""
+    window_until: datetime | None
+    """Exclusive."""
+    hours_version: int
+    """The account's hours by which it was found: `DueCall.account_version`."""
+    time_zone: str
+    """As found, for people; several are joined by a comma. Empty: not known, or not needed."""
+    problem: str = ""
+    """What is wrong with its calling hours. Empty, without a window: the callee's time zone is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """What became of calls that were placed."""
+
+    ready: int
+    held: int
+    """By their calling hours: outside their window, or their time zone is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +225,8 @@ class TrunkRow:
     busy_means_declined: bool
     patterns: tuple[tuple[str, str], ...]
     """(regular expression, end cause): texts that override the table, see `sip.causes.TrunkRules`."""
+    dial_slack_ms: int = 50
+    """How late an INVITE may leave without breaking the trunk's rate; later than that it does not leave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +267,12 @@ class ClaimedCall:
     """From the commit of the enqueue, or from `run_at` if later, to the claim, by the database's clock."""
     waiting_for: WaitingFor = WaitingFor.SLOT
     """What it waited for last; decides its end reason should the last gate find it expired, see `EXPIRY_REASONS`."""
+    earlier_ends: tuple[EndReason, ...] = ()
+    """How its earlier attempts ended."""
+    redial: RedialPolicy = field(default_factory=RedialPolicy)
+    caller_id_choice: CallerIdChoice = CallerIdChoice.FIXED
+    forbidden: DialForbidden | None = None
+    """What the last gate would have said at the claim: then no room need be made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +285,8 @@ class DialGranted:
     dial_in_s: float
     asked_at_boot_s: float
     """`sip.clock.boot_time_s` when the statement was sent: the intent is at most this old."""
-
-
-@dataclass(frozen=True, slots=True)
-class DialForbidden:
-    """The last gate refused; the call is still claimed and nothing is spent."""
-
-    gate: Gate
+    caller_id: E164 | None = None
+    """The number to show; None: the trunk's own default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +315,17 @@ class Outcome:
     evidence: Mapping[str, Fact] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What became of a call whose end was written."""
+
+    ours: bool
+    """The call, or its attempt, ended so under this claim, now or by an earlier commit whose answer was lost. False: the claim
+    is not ours any more, and nothing was written."""
+    state: State | None
+    """Where that left the call: SCHEDULED when its next attempt follows. None if not ours."""
+
+
 class Claim(Protocol):
     """What guards a write: the call, its account and the epoch of the claim. ClaimedCall and StrandedCall are both one."""
 
@@ -167,8 +346,17 @@ class Claim(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class End:
+    """The end of one claim's call or attempt, and what follows from it."""
+
+    call: Claim
+    outcome: Outcome
+    aftermath: Aftermath = field(default_factory=Aftermath)
+
+
+@dataclass(frozen=True, slots=True)
 class StrandedCall:
-    """A call that holds a slot and whose worker is dead, or is this worker itself (`QueueStore.stranded_calls(lease_s=)`)."""
+    """A call that holds a slot and that nobody conducts (`orchestrator.store.recovery`)."""
 
     call_id: CallId
     account_id: AccountId
@@ -177,6 +365,30 @@ class StrandedCall:
     state: State
     since_intent_s: float
     """Seconds since its intent was written, by the database's clock; 0 for a call that is only claimed."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptedCall:
+    """A dialled call that this worker has taken over from a dead one. Ages are real seconds, by the database's clock."""
+
+    call: ClaimedCall
+    """Under its new epoch."""
+    state: State
+    """As it was written last: dialing, ringing or active."""
+    granted: DialGranted | None
+    """The dial that is under way; None only for a call that we did not dial."""
+    room: str
+    """Where its leg is, or was: the name is that of the epoch that dialled."""
+    since_dial_s: float
+    since_ringing_s: float | None
+    """Since its first 18x was known; None: none was seen."""
+    ringing_error_s: float
+    """So much before that it may have happened, in the clock's seconds."""
+    since_answer_s: float | None
+    answer_error_s: float
+    ordered_end: str | None
+    """What the dead worker had decided to end it by, and may or may not have done."""
+    pdd_ms: int | None
 
 
 class CancelResult(enum.Enum):
@@ -210,8 +422,9 @@ class CounterDrift:
     channels: int
     ready: int
     copies: int
+    pools: int = 0
 
     @property
     def total(self) -> int:
         """Wrong counters of all kinds."""
-        return self.inflight + self.channels + self.ready + self.copies
+        return self.inflight + self.channels + self.ready + self.copies + self.pools

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from orchestrator.ids import E164, CallId, DialId, TrunkId
 from orchestrator.lifecycle import State
 from orchestrator.outcomes import AnsweredBy, EndReason
+from orchestrator.store.policy import Circuit, CircuitStatus
 from orchestrator.store.pool import Row
-from orchestrator.store.records import Outcome, TrunkRow, WaitingFor
+from orchestrator.store.records import DialForbidden, Gate, Outcome, TrunkRow, WaitingFor
 from orchestrator.store.views import AttemptRow, CallRow, DialRow, EventRow
 from sip.leg import Dialled, Fact
 
@@ -38,6 +39,24 @@ def trunk_of(row: Row) -> TrunkRow:
         max_ring_s=row["max_ring_s"],
         busy_means_declined=row["busy_means_declined"],
         patterns=tuple((pattern, cause) for pattern, cause in json.loads(row["patterns"])),
+        dial_slack_ms=row["dial_slack_ms"],
+    )
+
+
+def forbidden_of(gate: str, retry_in_s: float | None) -> DialForbidden:
+    """What dial_forbidden (migration 0007) says."""
+    return DialForbidden(gate=Gate(gate), retry_in_s=retry_in_s)
+
+
+def circuit_of(row: Row) -> CircuitStatus:
+    """The circuit's columns of list_trunks.sql and list_agent_pools.sql."""
+    if row["circuit_until"] is None:
+        return CircuitStatus()
+    return CircuitStatus(
+        state=Circuit.HALF_OPEN if row["half_open"] else Circuit.OPEN,
+        until=row["circuit_until"],
+        openings=row["circuit_openings"],
+        why=row["circuit_why"],
     )
 
 

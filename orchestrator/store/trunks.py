@@ -1,4 +1,7 @@
-"""Trunks: how they are used and read, their limits, and how full they are. Each has a trunk group of its own name."""
+"""Trunks: how they are used and read, whose they are, their limits, and how full they are.
+
+Each has a trunk group of its own name.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,10 @@ import asyncpg
 
 from orchestrator.errors import BadInput, Conflict, NotFound
 from orchestrator.store.accounts import NUMBER, check_all, check_name, check_within
+from orchestrator.store.groups import check_group
 from orchestrator.store.policy import NewTrunk, TrunkChange, TrunkStatus
 from orchestrator.store.pool import Database, Row, Session
-from orchestrator.store.rows import trunk_of
+from orchestrator.store.rows import circuit_of, trunk_of
 from sip.causes import HangupCause
 
 
@@ -24,7 +28,7 @@ class TrunkStore:
         self._database = database
 
     async def create(self, trunk: NewTrunk) -> TrunkStatus:
-        """Make a trunk. Raises BadInput, Conflict when the name is taken."""
+        """Make a trunk. Raises BadInput, NotFound for its owner, Conflict when the name is taken."""
         check_name("trunk", trunk.name)
         _check(
             TrunkChange(
@@ -37,10 +41,12 @@ class TrunkStore:
                 min_ring_s=trunk.min_ring_s,
                 max_ring_s=trunk.max_ring_s,
                 patterns=trunk.patterns,
+                caller_id_cap=trunk.caller_id_cap,
             )
         )
         try:
             async with self._database.transaction() as session:
+                await _check_owner(session, trunk.owner)
                 await session.fetch(
                     "create_trunk",
                     trunk.name,
@@ -56,6 +62,8 @@ class TrunkStore:
                     Decimal(str(trunk.max_cps)),
                     trunk.dial_slack_ms,
                     trunk.enabled,
+                    trunk.owner or None,
+                    trunk.caller_id_cap or None,
                 )
                 return await _one(session, trunk.name)
         except asyncpg.UniqueViolationError as error:
@@ -64,10 +72,14 @@ class TrunkStore:
             ) from error
 
     async def update(self, name: str, change: TrunkChange) -> TrunkStatus:
-        """Change what is set. A lower limit takes effect as calls end. Raises BadInput, NotFound."""
+        """Change what is set. A lower limit takes effect as calls end.
+
+        Raises BadInput, NotFound, Conflict when another account than the new owner uses it.
+        """
         _check(change)
         async with self._database.transaction() as session:
             await _one(session, name)
+            await _check_owner(session, change.owner)
             await session.fetch(
                 "change_trunk_policy",
                 name,
@@ -79,11 +91,23 @@ class TrunkStore:
                 change.max_ring_s,
                 change.busy_means_declined,
                 None if change.patterns is None else json.dumps(change.patterns),
+                change.caller_id_cap,
+                change.owner,
             )
+            if change.owner:
+                for row in await session.fetch("groups_of_trunk", name):
+                    await check_group(session, row["name"])
             max_cps = None if change.max_cps is None else Decimal(str(change.max_cps))
             limits = (change.max_channels, max_cps, change.dial_slack_ms, change.enabled)
             if any(limit is not None for limit in limits):
                 await session.fetch("change_trunk_limits", name, *limits)
+            return await _one(session, name)
+
+    async def reset_circuit(self, name: str) -> TrunkStatus:
+        """Close its circuit, and forget the failures that would open it again. Raises NotFound."""
+        async with self._database.transaction() as session:
+            await _one(session, name)
+            await session.fetch("reset_trunk_circuit", name)
             return await _one(session, name)
 
     async def get(self, name: str) -> TrunkStatus:
@@ -99,12 +123,17 @@ class TrunkStore:
 def _check(change: TrunkChange) -> None:
     if change.sip_trunk_id is not None and not 1 <= len(change.sip_trunk_id) <= 255:
         raise BadInput("sip_trunk_id must be the id under which the media server knows the trunk, like ST_abc")
+    if change.max_channels == 0:
+        raise BadInput(
+            "max_channels must be from 1 up, not 0: a trunk without channels carries nothing; to pause one, disable it"
+        )
     check_within("max_channels", change.max_channels, 1, 2**31 - 1)
     check_within("max_cps", change.max_cps, 0.01, 10_000)
     check_within("dial_slack_ms", change.dial_slack_ms, 0, 1000)
     check_all("caller_ids", change.caller_ids, NUMBER, "an E.164 number, like +12125550100")
     for code in change.preconnect_voicemail_codes or ():
         check_within("preconnect_voicemail_codes", code, 300, 699)
+    check_within("caller_id_cap", change.caller_id_cap, 0, 2**31 - 1)
     check_within("min_ring_s", change.min_ring_s, 0, 600)
     check_within("max_ring_s", change.max_ring_s, 0, 600)
     if change.min_ring_s is not None and change.max_ring_s is not None and change.max_ring_s <= change.min_ring_s:
@@ -117,6 +146,11 @@ def _check(change: TrunkChange) -> None:
             raise BadInput(f"patterns: {pattern!r} is not a regular expression: {error}") from error
         if cause not in causes:
             raise BadInput(f"patterns: {cause!r} is not a hang-up cause: use one of {', '.join(sorted(causes))}")
+
+
+async def _check_owner(session: Session, account: str | None) -> None:
+    if account and await session.fetch_one("list_accounts", account) is None:
+        raise NotFound(f"there is no account {account} to own the trunk: make it first, or correct the name")
 
 
 async def _one(session: Session, name: str) -> TrunkStatus:
@@ -134,4 +168,7 @@ def _status_of(row: Row) -> TrunkStatus:
         max_cps=float(row["max_cps"]),
         dial_slack_ms=row["dial_slack_ms"],
         channels=row["channels"],
+        owner=row["owner"],
+        caller_id_cap=row["caller_id_cap"],
+        circuit=circuit_of(row),
     )

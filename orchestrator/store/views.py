@@ -46,6 +46,10 @@ class NewCall:
     """Groups calls that were queued together, 1 to 255 characters."""
     trunk: str | None = None
     """A trunk or trunk group by name; None: the account's."""
+    calling_hours: tuple[str, ...] | None = None
+    """Rules of `orchestrator.hours` for this call alone; None: the account's."""
+    redial: Mapping[str, object] | None = None
+    """`max_attempts`, `delays` (seconds by class) and `jitter` for this call alone; what is missing is the account's."""
 
 
 @dataclass(frozen=True, slots=True)

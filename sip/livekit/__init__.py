@@ -6,6 +6,7 @@
     requests.py   the requests that we send, made from plans
     rooms.py      names, marks and views of rooms: who is in there
     room.py       one room: its agents, its events
+    adopted.py    one leg that another worker dialled
     leg.py        one leg: from looks, notices and the request's answer to the events of a leg
     watch.py      one sweep over all rooms; the table of which signal decides what
     webhooks.py   LiveKit's webhooks: checked, deduplicated, hints only

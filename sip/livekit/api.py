@@ -68,7 +68,7 @@ class LiveKitRefusal(Error):
 
 
 class _Withdrawn(aiohttp.ClientError):
-    """A dial whose end was ordered before its request left."""
+    """A dial whose end was ordered, or whose time was over, before its request left."""
 
 
 class _NotTwirp(aiohttp.ClientError):

@@ -19,7 +19,8 @@ from livekit.protocol import sip as proto_sip
 
 from sip.clock import Clock
 from sip.errors import BadPlan, CarrierUnavailable, RoomRefused
-from sip.leg import DialPlan, Finding, Leg, LiveRoom, Room, RoomName, RoomPlan
+from sip.leg import DialPlan, Finding, Leg, LegRecord, LiveRoom, Room, RoomName, RoomPlan
+from sip.livekit.adopted import AdoptedLeg
 from sip.livekit.api import LiveKitRefusal, LiveKitServer
 from sip.livekit.checks import LiveKitChecks
 from sip.livekit.failures import DialFailure, result_unknown
@@ -32,6 +33,9 @@ from sip.livekit.watch import Watch
 from sip.livekit.webhooks import WebhookInbox
 
 log = structlog.get_logger(__name__)
+
+FENCE_AGE_S = 60.0
+"""For so long is believed what was found out about the fence: to ask takes seconds, and a server is seldom configured anew."""
 
 
 class LiveKitCarrier:
@@ -75,6 +79,10 @@ class LiveKitCarrier:
         """Where the HTTP door brings LiveKit's webhooks."""
         self._checks = LiveKitChecks(server=self._server, deployment=self._deployment, inbox=self.webhooks, clock=clock)
         self._dials: set[asyncio.Task[None]] = set()
+        self._adoptions = asyncio.Semaphore(self._timings.looks_at_once)
+        self._fence_lock = asyncio.Lock()
+        self._fence = False
+        self._fence_s: float | None = None  # when that was looked at
 
     @property
     def is_real(self) -> bool:
@@ -132,8 +140,12 @@ class LiveKitCarrier:
         self, room: LiveKitRoom, leg: LiveKitLeg, plan: DialPlan, request: proto_sip.CreateSIPParticipantRequest
     ) -> None:
         timeout_s = plan.request_ring_s + self._timings.dial_margin_s
+
+        def may_leave() -> bool:
+            return leg.may_be_sent and (plan.not_after_s is None or self._clock.now_s() <= plan.not_after_s)
+
         try:
-            answer = await self._server.dial(request, timeout_s=timeout_s, may_leave=lambda: leg.may_be_sent)
+            answer = await self._server.dial(request, timeout_s=timeout_s, may_leave=may_leave)
         except Exception as error:
             # A defect of ours; whether the request left is not known, so the room must tell.
             self._observer.carrier_error("defect")
@@ -154,6 +166,46 @@ class LiveKitCarrier:
                 except (CarrierUnavailable, LiveKitRefusal) as error:
                     log.warning("livekit_room_not_deleted", room=room.name, error=str(error))
         room.moved()
+
+    async def adopt(self, record: LegRecord) -> tuple[Room, Leg] | None:
+        """Look at the room, and watch over its leg from now on; None if it is not there. Raises CarrierUnavailable."""
+        async with self._adoptions:  # the calls of a dead worker are looked for all at once
+            sent_s = self._clock.now_s()
+            try:
+                view = read_view(await self._server.list_participants(record.room), Span(sent_s, self._clock.now_s()))
+            except LiveKitRefusal as refusal:
+                raise CarrierUnavailable(f"LiveKit would not show {record.room}: {refusal.message} ({refusal.code})") from None
+        identity = leg_identity(record.plan)
+        if identity not in view.occupants:
+            return None
+        room = LiveKitRoom(
+            name=record.room,
+            clock=self._clock,
+            timings=self._timings,
+            webhooks_work=lambda: self.webhooks.work,
+            changed=self._watch.reschedule,
+        )
+        leg = AdoptedLeg(
+            record=record,
+            identity=identity,
+            clock=self._clock,
+            timings=self._timings,
+            tell=room.tell,
+            delete_room=lambda: self.close_room(record.room),
+        )
+        room.leg = leg
+        self._watch.add(room)
+        room.see(view)
+        room.moved()
+        return room, leg
+
+    async def has_fence(self) -> bool:
+        """Whether the server's `room.auto_create` is off, as far as that can be told; looked at anew every `FENCE_AGE_S`."""
+        async with self._fence_lock:
+            if self._fence_s is None or self._clock.now_s() - self._fence_s > FENCE_AGE_S:
+                self._fence = (await self._checks.fence()).ok
+                self._fence_s = self._clock.now_s()
+            return self._fence
 
     async def close_room(self, name: RoomName) -> None:
         """Delete the room with all that is in it; no error if there is none. Raises CarrierUnavailable."""
@@ -181,6 +233,14 @@ class LiveKitCarrier:
             return await asyncio.gather(*(self._describe(room, gate) for room in ours))
         except LiveKitRefusal as refusal:
             raise CarrierUnavailable(f"LiveKit would not list rooms: {refusal.message} ({refusal.code})") from None
+
+    async def room_names(self) -> Sequence[RoomName]:
+        """Their names alone, by one request. Raises CarrierUnavailable."""
+        try:
+            rooms = await self._server.list_rooms()
+        except LiveKitRefusal as refusal:
+            raise CarrierUnavailable(f"LiveKit would not list rooms: {refusal.message} ({refusal.code})") from None
+        return [RoomName(room.name) for room in rooms if self._deployment.is_ours(name=room.name, metadata=room.metadata)]
 
     async def _describe(self, room: proto_models.Room, gate: asyncio.Semaphore) -> LiveRoom:
         async with gate:

@@ -46,7 +46,7 @@ class LiveKitChecks:
         connection = await self._connection()
         if not connection.ok:
             return [connection]
-        return [connection, await self._fence(), *await self._trunks(trunk_ids), self._webhooks()]
+        return [connection, await self.fence(), *await self._trunks(trunk_ids), self._webhooks()]
 
     async def _connection(self) -> Finding:
         began_s = self._clock.now_s()
@@ -59,7 +59,8 @@ class LiveKitChecks:
         text = f"{self._server.shown_url} takes the key and answers in {took_ms:.0f} ms"
         return Finding(subject="LiveKit", ok=True, text=text)
 
-    async def _fence(self) -> Finding:
+    async def fence(self) -> Finding:
+        """Whether a late request into a deleted room dials nobody. Never raises."""
         name = self._deployment.probe_name(secrets.token_hex(8))
         try:
             await self._server.create_dispatch(room=name, agent_name=name)

@@ -41,6 +41,8 @@ class Stage(enum.Enum):
     """The request's result is unknown; only looks can tell."""
     NOTICE_AWAITED = "notice_awaited"
     """The request failed, and a webhook may still say whether it rang."""
+    MISSING = "missing"
+    """Adopted, not answered, and not in the room any more; see `sip.livekit.adopted`."""
     ANSWERED = "answered"
     GONE = "gone"
     """Answered, and not in the room any more; a webhook may still say why."""
@@ -88,6 +90,8 @@ class LiveKitLeg:
         self._notice: LeaveNotice | None = None
         self._ordered = False
         self._deleted_s: float | None = None  # when its room was last deleted by us
+        self._looked_s = self.dialled_at_s  # its room was last looked at
+        self._overdue_s: float | None = None  # its result was due; a look after that decides
 
     async def hang_up(self) -> None:
         """End the leg by deleting its room: that ends it at every stage, and no late request can dial into it.
@@ -157,6 +161,7 @@ class LiveKitLeg:
         if self.stage in (Stage.ENDED, Stage.NOTICE_AWAITED):
             return
         self._seen_s = max(self._seen_s or 0.0, span.received_s)
+        self._looked_s = max(self._looked_s, span.sent_s)
         self._ids.update(occupant.leg_ids)
         if self.stage is Stage.GONE:
             # It had only dropped out of the list, as while its connection moves.
@@ -186,6 +191,7 @@ class LiveKitLeg:
 
     def missing(self, span: Span) -> None:
         """A look at this very room succeeded, and the leg is not in it."""
+        self._looked_s = max(self._looked_s, span.sent_s)
         if self._seen_s is None or span.sent_s <= self._seen_s:
             return  # not joined yet, or the look is older than what we know
         if self.stage is Stage.ANSWERED:
@@ -232,7 +238,11 @@ class LiveKitLeg:
         if self.stage in (Stage.ANSWERED, Stage.GONE):
             self._gone = self._gone or Moment(self._deleted_s, REQUEST_ERROR_S)
             self._end_answered("", source="order")
-        elif self.stage is Stage.NOTICE_AWAITED or again or (self.stage is Stage.RECONCILING and not self._may_be_joining):
+        elif (
+            self.stage in (Stage.NOTICE_AWAITED, Stage.MISSING)
+            or again
+            or (self.stage is Stage.RECONCILING and not self._may_be_joining)
+        ):
             self._failed_s = self._deleted_s
             self._end_unanswered()
         elif self.stage in (Stage.WAITING, Stage.RECONCILING):
@@ -242,7 +252,9 @@ class LiveKitLeg:
         """Give up waiting for what has not come, if it is time."""
         if self.deadline_s is None or now_s < self.deadline_s:
             return
-        if self.stage is Stage.RECONCILING:
+        if self.stage is Stage.RECONCILING and self._deleted_s is None and not self._looked_since_due(now_s):
+            self.deadline_s = now_s + self._timings.ring_poll_s
+        elif self.stage is Stage.RECONCILING:
             self.deadline_s, self.room_must_go = None, True
         elif self.stage is Stage.WAITING and self._deleted_s is not None:
             # The request says nothing. Once more, in case the room came to life again.
@@ -253,6 +265,13 @@ class LiveKitLeg:
             self._end_unanswered()
         elif self.stage is Stage.NOTICE_AWAITED:
             self._end_unanswered()
+
+    def _looked_since_due(self, now_s: float) -> bool:
+        """Whether a look has been made since its result was due: after a standstill of this process it may have been answered
+        long ago, and a room with a conversation in it must not go."""
+        if self._overdue_s is None:
+            self._overdue_s = now_s
+        return self._looked_s >= self._overdue_s
 
     # Telling
 
@@ -300,14 +319,8 @@ class LiveKitLeg:
         rang = self._rang is not None
         if self._ordered and signal.sip_code is None:
             reading = Reading(HangupCause.ORDERED, "ordered")
-        elif failure.cause is not None:
-            reading = Reading(failure.cause, "not_sent")
-        elif not failure.over:
-            reading = Reading(HangupCause.UNKNOWN, "result_unknown")
         else:
-            reading = self._read(signal, rang=rang)
-            if self._cut_short(reading):
-                reading = Reading(HangupCause.UNKNOWN, "cut_short")
+            reading = self._read_unanswered(failure, signal, rang=rang)
         evidence: dict[str, Fact] = {**reading.evidence, "rule": reading.rule, "source": "request" if failure.over else "poll"}
         if self._rang is not None:
             evidence["ring_s"] = round(max(0.0, at.at_s - self._rang.at.at_s), 3)
@@ -316,6 +329,14 @@ class LiveKitLeg:
         elif notice is None and failure.dialled is not Dialled.NO:
             evidence["ring_unseen"] = "no look showed it ringing, and no webhook told"
         self._end(at, reading.cause, signal, Dialled.YES if rang else failure.dialled, evidence)
+
+    def _read_unanswered(self, failure: DialFailure, signal: Signal, *, rang: bool) -> Reading:
+        if failure.cause is not None:
+            return Reading(failure.cause, "not_sent")
+        if not failure.over:
+            return Reading(HangupCause.UNKNOWN, "result_unknown")
+        reading = self._read(signal, rang=rang)
+        return Reading(HangupCause.UNKNOWN, "cut_short") if self._cut_short(reading) else reading
 
     def _end_answered(self, reason: str, *, source: str) -> None:
         signal = Signal(disconnect_reason=reason)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sip.clock import Clock
-from sip.leg import AgentJoined, AgentLeft, EndSignal, Moment, RoomClosed, RoomEvent, RoomName
+from sip.leg import AgentJoined, AgentLeft, EndSignal, Moment, OptOut, RoomClosed, RoomEvent, RoomName
 from sip.livekit.leg import LiveKitLeg, Stage
 from sip.livekit.rooms import LeaveNotice, Occupant, Role, Span, View, between
 from sip.livekit.timings import LiveKitTimings
@@ -20,6 +20,9 @@ FIRST_LOOKS_S = (0.08, 0.2, 0.4)
 """After the dial: the SIP service joins after 20 ms, and a quick 18x is worth an exact moment."""
 AGENT_LOOKS_S = ((2.0, 0.1), (5.0, 0.25), (float("inf"), 0.5))
 """While an agent is awaited: up to this age of the room, so often. An idle agent comes after 230 ms."""
+
+_LOOKS_DECIDE = frozenset({Stage.GONE, Stage.MISSING})
+"""Their deadline is that of the look that must agree."""
 
 
 @dataclass(slots=True)
@@ -61,6 +64,7 @@ class LiveKitRoom:
         self._changed = changed
         self._events: asyncio.Queue[RoomEvent] = asyncio.Queue()
         self._agents: dict[str, _Agent] = {}
+        self._opted_out: dict[str, bool] = {}  # all agents that ever came, and whether they have said so
         self._looked_s = clock.now_s()  # what the last successful look showed was true after this
         self._agent_came = False
         self.opened_at_s = clock.now_s()
@@ -107,6 +111,7 @@ class LiveKitRoom:
         """A webhook says that somebody left."""
         if self.leg is not None and notice.identity == self.leg.identity:
             self.leg.noticed(notice)
+        self._see_opt_out(notice.identity, notice.opt_out, notice.at)
         agent = self._agents.get(notice.identity)
         if agent is not None:
             agent.signal = agent.signal or notice.end_signal
@@ -136,7 +141,7 @@ class LiveKitRoom:
     def deadline_s(self) -> float | None:
         """When `expire` is to be called."""
         deadlines = [agent.deadline_s for agent in self._agents.values() if agent.left is not None]
-        if self.leg is not None and self.leg.deadline_s is not None and self.leg.stage is not Stage.GONE:
+        if self.leg is not None and self.leg.deadline_s is not None and self.leg.stage not in _LOOKS_DECIDE:
             deadlines.append(self.leg.deadline_s)
         return min(deadlines, default=None)
 
@@ -157,7 +162,7 @@ class LiveKitRoom:
                 return LookWish(last_s + timings.ring_poll_s, urgent=not leg.has_rung)
             case Stage.RECONCILING:
                 return LookWish(last_s + timings.ring_poll_s, urgent=True)
-            case Stage.GONE:
+            case Stage.GONE | Stage.MISSING:
                 return LookWish(leg.deadline_s or last_s, urgent=True)
             case Stage.ANSWERED | Stage.NOTICE_AWAITED | Stage.ENDED:
                 return LookWish(last_s + timings.active_look_s, urgent=False)
@@ -175,9 +180,16 @@ class LiveKitRoom:
             self._agent_came = True
             self.tell(AgentJoined(identity=identity, at=between(self._looked_s, span.received_s)))
         agent.seen_s, agent.left = span.sent_s, None
+        self._opted_out.setdefault(identity, False)
+        self._see_opt_out(identity, occupant.opt_out, between(self._looked_s, span.received_s))
         if occupant.end_signal and not agent.signal:
             agent.signal = occupant.end_signal
             self.tell(EndSignal(identity=identity, at=between(self._looked_s, span.received_s), reason=agent.signal))
+
+    def _see_opt_out(self, identity: str, reason: str, at: Moment) -> None:
+        if reason and self._opted_out.get(identity) is False:
+            self._opted_out[identity] = True
+            self.tell(OptOut(identity=identity, at=at, reason=reason))
 
     def _tell_left(self, identity: str, agent: _Agent, reason: str) -> None:
         del self._agents[identity]

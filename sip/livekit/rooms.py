@@ -15,7 +15,7 @@ from uuid import UUID
 from livekit.protocol import models as proto_models
 
 from sip.leg import Moment, RoomName
-from sip.livekit.endsignal import END_ATTRIBUTE
+from sip.livekit.endsignal import END_ATTRIBUTE, OPT_OUT_ATTRIBUTE
 
 CALL_STATUS = "sip.callStatus"
 """The SIP service's word: `dialing`, `ringing`, `automation` (digits are being sent), `active`, `hangup`."""
@@ -117,6 +117,11 @@ class Occupant:
         return self.attributes.get(END_ATTRIBUTE, "")
 
     @property
+    def opt_out(self) -> str:
+        """What an agent gives as the callee's wish not to be called again; empty if it gives none."""
+        return self.attributes.get(OPT_OUT_ATTRIBUTE, "")
+
+    @property
     def leg_ids(self) -> Mapping[str, str]:
         """The ids by which LiveKit and the carrier know the leg, as in `Answered.ids`."""
         found = {
@@ -165,6 +170,11 @@ class LeaveNotice:
     def end_signal(self) -> str:
         """The reason with which an agent had asked for the end; empty if it had not."""
         return self.attributes.get(END_ATTRIBUTE, "")
+
+    @property
+    def opt_out(self) -> str:
+        """What an agent gave as the callee's wish not to be called again; empty if it gave none."""
+        return self.attributes.get(OPT_OUT_ATTRIBUTE, "")
 
 
 def role_of(participant: proto_models.ParticipantInfo) -> Role:

@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable
 
 from sip.errors import RoomRefused
-from sip.leg import AgentJoined, AgentLeft, EndSignal, Moment, RoomEvent
+from sip.leg import AgentJoined, AgentLeft, EndSignal, Moment, OptOut, RoomEvent
 from sip.simulated.agenda import Agenda
 
 IDENTITY = "agent-simulated"
@@ -27,6 +27,8 @@ AWAY_S = 4.0
 VANISHES_AFTER_RING_S = 1.0
 WAITS_S = 10.0
 """After its end signal for the room to be closed; then it leaves, as the documented helper for agents does."""
+
+OPT_OUT_REASON = "asked not to be called again"
 
 _CRASHED = "CONNECTION_TIMEOUT"
 _LEFT = "CLIENT_INITIATED"
@@ -49,6 +51,8 @@ class Behaviour(enum.Enum):
     """Gives the end signal 3 s after the answer and leaves in the same moment: the leave is the first that is known of it."""
     LEAVES_QUIETLY = "leaves_quietly"
     """Leaves politely 3 s after the answer, without a signal."""
+    OPTS_OUT = "opts_out"
+    """Reports 3 s after the answer that the callee wants no more calls; else as `stays`."""
     DELETES_ROOM = "deletes_room"
     """Ends the call 3 s after the answer by deleting the room, as the agents library's own tool does."""
 
@@ -85,6 +89,7 @@ class SimulatedAgent:
         self._tell = tell
         self._delete_room = delete_room
         self._signal = ""
+        self._has_opted_out = False
 
     def join(self, at_s: float) -> None:
         """Come in, or back."""
@@ -98,6 +103,12 @@ class SimulatedAgent:
             self._signal = reason
             self._tell(EndSignal(IDENTITY, Moment(at_s), reason))
             self._agenda.at(at_s + WAITS_S, self.leave)
+
+    def report_opt_out(self, at_s: float, reason: str = OPT_OUT_REASON) -> None:
+        """Say that the callee wants no more calls."""
+        if self.present and not self._has_opted_out:
+            self._has_opted_out = True
+            self._tell(OptOut(IDENTITY, Moment(at_s), reason))
 
     def leave(self, at_s: float, *, reason: str = _LEFT, signal: str = "") -> None:
         """Leave the room; `signal`: the end signal that it gives in the same moment."""
@@ -131,6 +142,9 @@ class SimulatedAgent:
                 self._agenda.at(acts_at_s, lambda left_at_s: self.leave(left_at_s, signal="done"))
             case Behaviour.LEAVES_QUIETLY:
                 self._agenda.at(acts_at_s, self.leave)
+            case Behaviour.OPTS_OUT:
+                self._agenda.at(acts_at_s, self.report_opt_out)
+                self._plan_end(at_s, ends_after_s)
             case Behaviour.DELETES_ROOM:
                 self._agenda.at(acts_at_s, self._delete_room)
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from sip.clock import Clock
 from sip.errors import BadPlan, RoomRefused
-from sip.leg import DialPlan, Finding, Leg, LiveRoom, Room, RoomName, RoomPlan
+from sip.leg import DialPlan, Finding, Leg, LegRecord, LiveRoom, Room, RoomName, RoomPlan
 from sip.simulated.agents import behaviour_of
 from sip.simulated.faults import Faults
 from sip.simulated.mix import Mix
@@ -37,6 +37,14 @@ class DialRecord:
     """False: its room did not exist, or had been dialled into before."""
 
 
+@dataclass(slots=True)
+class World:
+    """The rooms that exist and the requests that were received: several carriers may share one, as workers share a server."""
+
+    rooms: dict[RoomName, SimulatedRoom] = field(default_factory=dict)
+    ledger: list[DialRecord] = field(default_factory=list)
+
+
 class SimulatedCarrier:
     """Dials nobody. Safe for thousands of rooms in one event loop."""
 
@@ -49,17 +57,23 @@ class SimulatedCarrier:
         agent_delay_s: float = 0.2,
         missing_agents: frozenset[str] = frozenset(),
         faults: Faults | None = None,
+        world: World | None = None,
     ) -> None:
-        """`seed` decides what numbers do that are no test numbers; agents named in `missing_agents` never come."""
-        self.ledger: list[DialRecord] = []
+        """`seed` decides what numbers do that are no test numbers; agents named in `missing_agents` never come.
+
+        `world`: shared with other carriers of this process and clock; None: a world of its own.
+        """
+        world = world or World()
+        self.ledger = world.ledger
         """Every request to dial, oldest first, whatever became of it."""
         self.faults = faults or Faults()
         self._clock = clock
+        self._deployment_id = deployment_id
         self._prefix = f"oc-{deployment_id.hex[:8]}-"
         self._mix = Mix(seed=seed)
         self._agent_delay_s = agent_delay_s
         self._missing_agents = missing_agents
-        self._rooms: dict[RoomName, SimulatedRoom] = {}
+        self._rooms = world.rooms
 
     @property
     def is_real(self) -> bool:
@@ -89,6 +103,7 @@ class SimulatedCarrier:
             raise RoomRefused(f"room {plan.name} exists already")
         room = SimulatedRoom(
             plan=plan,
+            deployment_id=self._deployment_id,
             behaviour=behaviour_of(plan.agent_metadata),
             clock=self._clock,
             faults=self.faults,
@@ -105,14 +120,29 @@ class SimulatedCarrier:
             raise BadPlan(f"room {room.name} is not of this carrier")
         check_plan(plan)
         exists = self._rooms.get(room.name) is room
-        taken = exists and room.leg is None
         at_s = self._clock.now_s()
+        if plan.not_after_s is not None and at_s > plan.not_after_s:
+            return room.refuse_dial(plan, at_s=at_s)
+        taken = exists and room.leg is None
         self._enter(DialRecord(at_s=at_s, plan=plan, room=room.name, taken=taken))
         if not exists:
             return room.refuse_dial(plan, at_s=at_s)
         if not taken:
             raise BadPlan(f"room {room.name} has a leg already; each dial has a room of its own")
         return room.dial(plan, script_for(plan.to) or self._mix.script_for(plan.to), at_s=at_s)
+
+    async def adopt(self, record: LegRecord) -> tuple[Room, Leg] | None:
+        """Take over a leg that another carrier of this world dialled. Raises CarrierUnavailable where `faults` say so."""
+        await self.faults.befall("list_rooms", clock=self._clock)
+        room = self._rooms.get(record.room)
+        if room is None or room.leg is None or room.leg.ended:
+            return None
+        room.take_over(room.leg, record)
+        return room, room.leg
+
+    async def has_fence(self) -> bool:
+        """A dial into a room that does not exist dials nobody."""
+        return True
 
     async def close_room(self, name: RoomName) -> None:
         """Delete the room with all that is in it. No error if it does not exist. Raises CarrierUnavailable as `faults` say."""
@@ -122,10 +152,15 @@ class SimulatedCarrier:
             room.close()
 
     async def list_rooms(self) -> Sequence[LiveRoom]:
-        """All rooms. Raises CarrierUnavailable where `faults` say so."""
+        """All rooms of this deployment. Raises CarrierUnavailable where `faults` say so."""
         await self.faults.befall("list_rooms", clock=self._clock)
         now_s = self._clock.now_s()
-        return [room.described(now_s) for room in self._rooms.values()]
+        return [room.described(now_s) for room in self._rooms.values() if room.deployment_id == self._deployment_id]
+
+    async def room_names(self) -> Sequence[RoomName]:
+        """Their names alone. Raises CarrierUnavailable where `faults` say so."""
+        await self.faults.befall("list_rooms", clock=self._clock)
+        return [room.name for room in self._rooms.values() if room.deployment_id == self._deployment_id]
 
     async def check(self, *, trunk_ids: Sequence[str]) -> Sequence[Finding]:
         """Nothing can be wrong: there is neither server nor trunk."""

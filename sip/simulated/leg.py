@@ -7,12 +7,12 @@ trunk. Knows nothing of rooms and agents.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from sip.causes import HangupCause, Reading, Signal, hangup_cause
+from sip.causes import HangupCause, Reading, Signal, cause_of_leave, hangup_cause
 from sip.clock import Clock
-from sip.leg import Answered, Dialled, DialPlan, Digit, EarlyMedia, Ended, Fact, Moment, Ringing, RoomEvent
+from sip.leg import Answered, Dialled, DialPlan, Digit, EarlyMedia, Ended, Fact, LegRecord, Moment, Ringing, RoomEvent
 from sip.simulated import signals
 from sip.simulated.agenda import Agenda
 from sip.simulated.faults import Faults
@@ -82,6 +82,7 @@ class SimulatedLeg:
         self._faults = faults
         self._rang_at_s: float | None = None
         self._answered = False
+        self._adopted = False
 
     def begin(self, dialled_at_s: float) -> None:
         """Send the INVITE."""
@@ -104,6 +105,23 @@ class SimulatedLeg:
         check_digits(digits)
         if self.state is LegState.ACTIVE:
             self.digits_sent += digits
+
+    def take_over(self, record: LegRecord) -> Sequence[Ringing | Answered]:
+        """Somebody else's worker takes it over; returns what has happened that the record does not know of.
+
+        Nobody watched, so that nobody knows when; and no request will tell the code of an end before the answer.
+        """
+        self._adopted = True
+        now_s = self._clock.now_s()
+        news: list[Ringing | Answered] = []
+        rang = record.ringing
+        if self._rang_at_s is not None and rang is None:
+            rang = _between(record.dialled_at_s, now_s)
+            news.append(Ringing(rang, SOURCE))
+        if self._answered and record.answered is None:
+            since_s = record.dialled_at_s if record.ringing is None else record.ringing.earliest_s
+            news.append(Answered(_between(since_s, now_s), SOURCE, self._ids))
+        return news
 
     def end_by_order(self) -> None:
         """We end it."""
@@ -160,6 +178,9 @@ class SimulatedLeg:
         self._agenda.clear()
         rang = self._rang_at_s is not None or self._answered
         ring_s = None if self._rang_at_s is None else max(0.0, at_s - self._rang_at_s)
+        if self._adopted and not self._answered:
+            signal = Signal(disconnect_reason=signal.disconnect_reason)
+            reading = reading or cause_of_leave(signal.disconnect_reason, rang=rang)
         if reading is None:
             reading = hangup_cause(
                 signal,
@@ -177,3 +198,7 @@ class SimulatedLeg:
             dialled = Dialled.YES if rang else Dialled.UNKNOWN
         ids = self._ids if self._answered else {}
         self._tell(Ended(Moment(at_s), reading.cause, signal, dialled, rang, ids, evidence))
+
+
+def _between(low_s: float, high_s: float) -> Moment:
+    return Moment((low_s + high_s) / 2, abs(high_s - low_s) / 2)

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from uuid import UUID
 
 from sip.clock import Clock
-from sip.leg import Answered, DialPlan, LiveRoom, Moment, Ringing, RoomClosed, RoomEvent, RoomName, RoomPlan
+from sip.leg import (
+    AgentJoined,
+    Answered,
+    DialPlan,
+    LegRecord,
+    LiveRoom,
+    Moment,
+    Ringing,
+    RoomClosed,
+    RoomEvent,
+    RoomName,
+    RoomPlan,
+)
 from sip.simulated.agenda import Agenda
-from sip.simulated.agents import Behaviour, SimulatedAgent
+from sip.simulated.agents import IDENTITY, Behaviour, SimulatedAgent
 from sip.simulated.faults import Faults
 from sip.simulated.leg import NO_ROOM, SimulatedLeg
 from sip.simulated.steps import Script
@@ -18,10 +31,18 @@ class SimulatedRoom:
     """A room with its agent and, once dialled, its leg."""
 
     def __init__(
-        self, *, plan: RoomPlan, behaviour: Behaviour, clock: Clock, faults: Faults, forget: Callable[[SimulatedRoom], None]
+        self,
+        *,
+        plan: RoomPlan,
+        deployment_id: UUID,
+        behaviour: Behaviour,
+        clock: Clock,
+        faults: Faults,
+        forget: Callable[[SimulatedRoom], None],
     ) -> None:
         """`forget` is called when the agent has deleted the room."""
         self.leg: SimulatedLeg | None = None
+        self.deployment_id = deployment_id
         self._plan = plan
         self._clock = clock
         self._faults = faults
@@ -57,6 +78,14 @@ class SimulatedRoom:
     def refuse_dial(self, plan: DialPlan, *, at_s: float) -> SimulatedLeg:
         """A dial into this room although it does not exist any more: its end is told, nothing is dialled."""
         return self._begin(plan, NO_ROOM, at_s)
+
+    def take_over(self, leg: SimulatedLeg, record: LegRecord) -> None:
+        """Another worker reads its events from now on; the one before hears nothing more."""
+        self._events = asyncio.Queue()
+        if self.agent.present:
+            self._events.put_nowait(AgentJoined(IDENTITY, Moment(self._clock.now_s())))
+        for event in leg.take_over(record):
+            self._events.put_nowait(event)
 
     def close(self) -> None:
         """We delete it, with all that is in it."""

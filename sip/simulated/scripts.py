@@ -175,7 +175,7 @@ FORBIDDEN = Script(
     name="forbidden",
     sentence="The trunk refuses how we call (403), without ringing.",
     steps=(Refuse(0.1, 403, "Forbidden"),),
-    promise=Promise(cause=HangupCause.TRUNK_CONFIG, end_reason="SIP_FAILED_TRUNK_CONFIG", sip_code=403),
+    promise=Promise(cause=HangupCause.TRUNK_CONFIG, end_reason="SIP_FAILED_TRUNK_CONFIG", sip_code=403, only_on_expiry=True),
 )
 SERVER_ERROR = Script(
     name="server_error",
@@ -265,7 +265,7 @@ CREDENTIALS_REFUSED = Script(
     name="credentials_refused",
     sentence="The trunk asks for credentials that it does not get (401); LiveKit reports this without a SIP code.",
     steps=(Refuse(0.1, 401, "Unauthorized"),),
-    promise=Promise(cause=HangupCause.TRUNK_AUTH, end_reason="SIP_FAILED_TRUNK_AUTH"),
+    promise=Promise(cause=HangupCause.TRUNK_AUTH, end_reason="SIP_FAILED_TRUNK_AUTH", only_on_expiry=True),
 )
 TALKS_ON = Script(
     name="talks_on",

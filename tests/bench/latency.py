@@ -7,7 +7,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from orchestrator.app import Daemon, Running
+from orchestrator.app import Daemon
+from orchestrator.companion import Running
 from orchestrator.store.calls import CallStore
 from orchestrator.store.views import NewCall
 from sip.simulated import callees

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import psutil
 
-from orchestrator.app import Daemon, Running
+from orchestrator.app import Daemon
+from orchestrator.companion import Running
 from orchestrator.settings import Settings
 from orchestrator.store.accounts import AccountStore
 from orchestrator.store.calls import CallStore
@@ -49,7 +50,14 @@ async def furnish(running: Running, *, accounts: int) -> None:
     store = AccountStore(database=running.database)
     for number in range(accounts):
         await store.create(
-            NewAccount(name=f"a{number}", max_concurrent=500, country="US", trunk=f"t{number % TRUNKS}", agent_name="greeter")
+            NewAccount(
+                name=f"a{number}",
+                max_concurrent=500,
+                country="US",
+                trunk=f"t{number % TRUNKS}",
+                agent_name="greeter",
+                calling_hours=("always",),
+            )
         )
 
 

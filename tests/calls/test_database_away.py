@@ -47,7 +47,8 @@ def answer_lost(times: int, operation: Callable[..., Awaitable[Any]]) -> Callabl
 async def test_a_conversation_does_not_wait_for_the_database_and_is_written_when_it_is_back(
     orchestra: Orchestra, monkeypatch: pytest.MonkeyPatch, operation: str, fault: Callable[..., Any]
 ):
-    monkeypatch.setattr(orchestra.queue, operation, fault(3, getattr(orchestra.queue, operation)))
+    store = orchestra.stores.ends if operation == "finish" else orchestra.stores.queue
+    monkeypatch.setattr(store, operation, fault(3, getattr(store, operation)))
     call = await orchestra.enqueue(to=callees.AGENT_SAYS_GOODBYE)
     view = await orchestra.wait_until_ended(call)
     assert view.call.end_reason is EndReason.AGENT_HUNG_UP
@@ -62,7 +63,7 @@ async def test_a_conversation_does_not_wait_for_the_database_and_is_written_when
 async def test_an_intent_whose_commit_is_unknown_is_never_dialled_on(
     orchestra: Orchestra, monkeypatch: pytest.MonkeyPatch, fault: Callable[..., Any]
 ):
-    monkeypatch.setattr(orchestra.queue, "begin_dial", fault(1, orchestra.queue.begin_dial))
+    monkeypatch.setattr(orchestra.stores.gate, "begin_dial", fault(1, orchestra.stores.gate.begin_dial))
     call = await orchestra.enqueue(to=callees.TALKS_6_S)
     view = await orchestra.wait_until_ended(call)
     assert view.call.end_reason is EndReason.USER_HUNG_UP_IN_CALL
@@ -73,7 +74,7 @@ async def test_an_intent_whose_commit_is_unknown_is_never_dialled_on(
 
 
 async def test_a_return_to_the_queue_whose_answer_is_lost_happens_once(orchestra: Orchestra, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(orchestra.queue, "requeue", answer_lost(2, orchestra.queue.requeue))
+    monkeypatch.setattr(orchestra.stores.ends, "requeue", answer_lost(2, orchestra.stores.ends.requeue))
     call = await orchestra.enqueue(to=callees.TALKS_6_S, agent_name="nobody")
     await orchestra.wait_until_it(call, lambda view: view.call.deferrals > 0)
     await orchestra.calls.request_cancel(call)

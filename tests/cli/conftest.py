@@ -70,7 +70,8 @@ def office(orchestrator: Orchestrator) -> Orchestrator:
     """The same, with an account `acme` over a trunk `main`."""
     assert orchestrator("trunks", "add", "main", "--sip-trunk-id", "ST_1", "--channels", "10", "--cps", "50").code == 0
     made = orchestrator(
-        "accounts", "add", "acme", "--country", "US", "--max-concurrent", "5", "--trunk", "main", "--agent", "ann"
+        *("accounts", "add", "acme", "--country", "US", "--max-concurrent", "5", "--trunk", "main", "--agent", "ann"),
+        *("--calling-hours", "always"),
     )
     assert made.code == 0, made.err
     return orchestrator

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -56,14 +57,18 @@ def test_a_short_ring_timeout_is_warned_of_and_taken(office):
         (("enqueue", "--account", "nobody", "--to", TO), 4, "nobody"),
         (("enqueue", "--account", "acme", "--to", "five"), 2, "'five'"),
         (("enqueue", "--account", "acme", "--to", "+442079460123"), 2, "GB"),
-        ((*ONE, "--caller-id", "+12125550192"), 2, "+12125550192"),
+        ((*ONE, "--caller-id", "+12125550192"), 4, "+12125550192"),
         ((*ONE, "--trunk", "side"), 4, "side"),
+        ((*ONE, "--calling-hours", "mon-fri 17:00-09:00"), 2, "17:00-09:00"),
+        ((*ONE, "--max-attempts", "0"), 2, "max_attempts"),
+        ((*ONE, "--redial", '{"delays": {"never": [1]}}'), 2, "never"),
+        ((*ONE, "--redial", "{"), 2, "not JSON"),
         ((*ONE, "--metadata", "[1]"), 2, "JSON object"),
         ((*ONE, "--metadata", "{"), 2, "not JSON"),
         ((*ONE, "--metadata", json.dumps({"a": "x" * 65_536})), 2, "65,536"),
-        ((*ONE, "--run-at", "2020-01-01T00:00:00Z"), 2, "past by more than"),
+        ((*ONE, "--run-at", "2020-01-01T00:00:00Z"), 2, "in the past"),
         ((*ONE, "--run-at", "noon"), 2, "'noon'"),
-        ((*ONE, "--expires-at", "2020-01-01T00:00:00Z"), 2, "is past"),
+        ((*ONE, "--expires-at", "2020-01-01T00:00:00Z"), 2, "is not after run_at"),
         ((*ONE, "--run-at", "2030-01-02T00:00:00Z", "--expires-at", "2030-01-01T00:00:00Z"), 2, "is not after"),
         ((*ONE, "--ring-timeout", "0"), 2, "ring timeout"),
         ((*ONE, "--header", "X-A"), 2, "NAME=VALUE"),
@@ -123,6 +128,44 @@ def test_json_lines_are_queued_with_their_objects(office, tmp_path):
     assert "line 2: 'account' is missing" in done.err
     (call,) = batch_of(office)
     assert (call["metadata"], call["priority"], call["idempotency_key"]) == ({"order": {"id": 7}}, 3, "seven")
+
+
+def test_a_file_may_give_each_call_hours_and_attempts_of_its_own(office, tmp_path):
+    path = tmp_path / "calls.csv"
+    path.write_text(
+        "to,calling_hours,max_attempts,redial\n"
+        "+12125550100,mon-fri 09:00-17:00; sun closed,3,\n"
+        '+12125550101,,,"{""max_attempts"": 2, ""delays"": {""soon"": [600]}}"\n'
+        '+12125550102,,2,"{""max_attempts"": 2}"\n'
+        "+12125550103,sometimes,,\n"
+    )
+    done = office("enqueue", "--file", str(path), "--batch", "b", "--account", "acme")
+    assert done.out == "batch b: 4 lines: 2 queued, 0 queued before, 2 refused\n"
+    assert "line 4: max_attempts stands there twice" in done.err
+    assert "line 5: " in done.err
+    assert "sometimes" in done.err
+
+
+def test_a_file_that_is_run_again_when_its_times_are_past_calls_nobody_again_and_says_so(office, tmp_path):
+    path = tmp_path / "calls.csv"
+    soon = datetime.now(UTC) + timedelta(seconds=2)
+    path.write_text(f"to,expires_at\n+12125550100,{soon.isoformat()}\n")
+    command = ("enqueue", "--file", str(path), "--account", "acme", "--batch")
+    assert office(*command, "b").out == "batch b: 1 line: 1 queued, 0 queued before, 0 refused\n"
+    while datetime.now(UTC) <= soon:
+        pass
+    assert office(*command, "b").out == "batch b: 1 line: 0 queued, 1 queued before, 0 refused\n"
+    assert office(*command, "c").code == 3, "a new batch is a new call, and that comes too late"
+
+
+def test_a_listed_number_refuses_its_line(office, tmp_path):
+    assert office("do-not-call", "add", TO, "--account", "acme", "--reason", "asked by letter").code == 0
+    path = tmp_path / "calls.csv"
+    path.write_text(f"to\n{TO}\n+12125550101\n")
+    done = office("enqueue", "--file", str(path), "--batch", "b", "--account", "acme")
+    assert done.code == 3
+    assert done.err == f"line 2: {TO} is on the do-not-call list of account acme (asked by letter)\n"
+    assert [call["to"] for call in batch_of(office)] == ["+12125550101"]
 
 
 def test_a_key_that_stands_for_another_call_refuses_its_line_only(office, tmp_path):

@@ -16,7 +16,7 @@ from livekit import api, rtc
 from livekit.protocol import agent as proto
 from livekit.protocol import models as proto_models
 
-from sip.livekit.endsignal import END_ATTRIBUTE
+from sip.livekit.endsignal import END_ATTRIBUTE, report_opt_out
 from tests.fixtures.livekit import RealServer
 
 _STEP_S = 10.0
@@ -59,6 +59,12 @@ class Agents:
         async with asyncio.timeout(_STEP_S):
             await self._there[room].wait()
             await self._rooms[room].local_participant.set_attributes({END_ATTRIBUTE: reason})
+
+    async def opt_out(self, room: str, reason: str) -> None:
+        """Report that the callee wants no more calls, and stay."""
+        async with asyncio.timeout(_STEP_S):
+            await self._there[room].wait()
+            await report_opt_out(self._rooms[room], reason)
 
     async def leave(self, room: str) -> None:
         """Leave politely, as a crashed agent does too."""

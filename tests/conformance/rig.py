@@ -100,6 +100,10 @@ class Rig(Protocol):
         """The agent in the room gives the end signal, and stays."""
         ...
 
+    async def agent_opts_out(self, room: RoomName, reason: str) -> None:
+        """The agent in the room reports that the callee wants no more calls, and stays."""
+        ...
+
     async def agent_leaves(self, room: RoomName) -> None:
         """The agent leaves the room."""
         ...
@@ -109,7 +113,7 @@ class Rig(Protocol):
         ...
 
     def stranger(self, deployment_id: UUID) -> AbstractAsyncContextManager[Carrier]:
-        """A carrier of another deployment at the same media server."""
+        """A carrier of another deployment, or another worker's of this one, at the same media server. It hears no webhooks."""
         ...
 
 

@@ -70,6 +70,9 @@ class LiveKitRig:
     async def agent_signals(self, room: RoomName, reason: str) -> None:
         await self._agents.signal(room, reason)
 
+    async def agent_opts_out(self, room: RoomName, reason: str) -> None:
+        await self._agents.opt_out(room, reason)
+
     async def agent_leaves(self, room: RoomName) -> None:
         await self._agents.leave(room)
 

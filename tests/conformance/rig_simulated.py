@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 from sip.clock import Clock
 from sip.leg import E164, Carrier, RoomName
-from sip.simulated.carrier import SimulatedCarrier
+from sip.simulated.carrier import SimulatedCarrier, World
 from sip.simulated.scripts import number_of, script_for
 from sip.simulated.steps import Script
 from tests.conformance.rig import FarEnd, Received, running
@@ -30,6 +30,7 @@ class SimulatedRig:
 
     def __init__(self) -> None:
         self.clock = Clock(scale=SCALE)
+        self.world = World()
         self.deployment_id = uuid4()
         self.carrier = self._carrier(self.deployment_id)
 
@@ -75,11 +76,18 @@ class SimulatedRig:
 
     def _carrier(self, deployment_id: UUID) -> SimulatedCarrier:
         return SimulatedCarrier(
-            clock=self.clock, deployment_id=deployment_id, seed=1, missing_agents=frozenset({self.missing_agent_name})
+            clock=self.clock,
+            deployment_id=deployment_id,
+            seed=1,
+            missing_agents=frozenset({self.missing_agent_name}),
+            world=self.world,
         )
 
     async def agent_signals(self, room: RoomName, reason: str) -> None:
         self.carrier.room(room).agent.give_signal(self.clock.now_s(), reason)
+
+    async def agent_opts_out(self, room: RoomName, reason: str) -> None:
+        self.carrier.room(room).agent.report_opt_out(self.clock.now_s(), reason)
 
     async def agent_leaves(self, room: RoomName) -> None:
         self.carrier.room(room).agent.leave(self.clock.now_s())

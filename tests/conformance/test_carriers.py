@@ -12,7 +12,7 @@ import pytest
 
 from sip.causes import HangupCause
 from sip.errors import BadPlan
-from sip.leg import E164, AgentJoined, AgentLeft, Answered, Dialled, Ended, EndSignal, Ringing, RoomClosed
+from sip.leg import E164, AgentJoined, AgentLeft, Answered, Dialled, Ended, EndSignal, OptOut, Ringing, RoomClosed
 from sip.livekit.requests import DURATION_BACKSTOP_S
 from sip.simulated.scripts import BUSY, BUSY_AT_ONCE, HANGS_UP_AT_ONCE, RINGS_OUT, TALKS_ON, TRUNK_UNREACHABLE
 from sip.simulated.steps import Script
@@ -64,6 +64,17 @@ async def test_the_end_signal_of_an_agent_that_stays_is_told_once(rig: Rig) -> N
     signal = await call.until(EndSignal)
     assert signal.reason == "sold"
     assert await call.rest() == []
+
+
+async def test_an_opt_out_is_told_once_in_the_agents_words_and_the_call_goes_on(rig: Rig) -> None:
+    call = await TestCall.dialled(rig, TALKS_ON)
+    await call.until(Answered)
+    await rig.agent_opts_out(call.room.name, "never call me again")
+    opt_out = await call.until(OptOut)
+    assert opt_out.reason == "never call me again"
+    assert opt_out.identity == next(event.identity for event in call.events if isinstance(event, AgentJoined))
+    assert await call.rest() == []
+    await call.until_listed(has_leg=True, has_agent=True, leg_state="active")
 
 
 # Orders

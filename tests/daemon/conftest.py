@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
+import asyncpg
 import pytest
 
 from orchestrator.ids import CallId
@@ -59,6 +60,15 @@ class Worker:
         except (URLError, OSError):
             return 0
 
+    def metric(self, name: str) -> float | None:
+        """One of its figures without labels; None while there is none."""
+        try:
+            with urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=5) as answer:
+                lines = answer.read().decode().splitlines()
+        except (URLError, OSError):
+            return None
+        return next((float(line.split()[1]) for line in lines if line.startswith(f"orchestrator_{name} ")), None)
+
     def wait_until_ready(self) -> None:
         self.process.wait_until(lambda: self.status("/readyz") == 200, what="ready", timeout_s=30)
 
@@ -101,6 +111,25 @@ class Plant:
             yield CallStore(database=database)
         finally:
             await database.close()
+
+    async def execute(self, statement: str) -> None:
+        """As an operator by hand."""
+        connection = await asyncpg.connect(self.url)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    async def until_one_leads(self, workers: Sequence[Worker], *, patience_s: float = 40.0) -> list[Worker]:
+        """Exactly one of them, as soon as it does."""
+        async with asyncio.timeout(patience_s):
+            while True:
+                figures = [await asyncio.to_thread(worker.metric, "leader") for worker in workers]
+                leaders = [worker for worker, figure in zip(workers, figures, strict=True) if figure == 1]
+                if leaders:
+                    assert len(leaders) == 1
+                    return leaders
+                await asyncio.sleep(0.1)
 
     async def furnish(self) -> None:
         database = Database(self.url, min_size=1, max_size=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -12,10 +13,12 @@ from orchestrator.lifecycle import State
 from orchestrator.outcomes import AnsweredBy, EndReason
 from orchestrator.store.accounts import AccountStore
 from orchestrator.store.calls import CallStore
+from orchestrator.store.ends import EndsStore
+from orchestrator.store.gate import GateStore
 from orchestrator.store.policy import AccountChange, NewAccount, NewTrunk
 from orchestrator.store.pool import Database
 from orchestrator.store.queue import QueueStore
-from orchestrator.store.records import ClaimedCall, CounterDrift, DialGranted, Outcome
+from orchestrator.store.records import Claim, ClaimedCall, CounterDrift, DialGranted, DueCall, Outcome, Placement
 from orchestrator.store.trunks import TrunkStore
 from orchestrator.store.views import NewCall
 from orchestrator.store.workers import WorkerStore
@@ -42,12 +45,31 @@ BUSY = Outcome(
 NEVER_DIALLED = Outcome(state=State.NOT_CONNECTED, reason=EndReason.INTERNAL_ERROR, dialled=Dialled.NO)
 
 
+class AlwaysOpen:
+    """A placer for which everybody may be called at any time."""
+
+    def place(self, due: Sequence[DueCall]) -> list[Placement]:
+        return [
+            Placement(
+                call_id=call.call_id,
+                window_from=datetime(2000, 1, 1, tzinfo=UTC),
+                window_until=datetime(9999, 1, 1, tzinfo=UTC),
+                hours_version=call.account_version,
+                time_zone="UTC",
+            )
+            for call in due
+        ]
+
+
 class Office:
     """One account `acme` over one trunk `main`, and one worker."""
 
     def __init__(self, *, database: Database, queue: QueueStore) -> None:
         self.database = database
         self.queue = queue
+        self.gate = GateStore(database=database)
+        self.ends = EndsStore(database=database)
+        self.placer = AlwaysOpen()
         self.accounts = AccountStore(database=database)
         self.trunks = TrunkStore(database=database)
         self.calls = CallStore(database=database)
@@ -64,7 +86,13 @@ class Office:
         return office
 
     async def open_account(self, name: str, **fields: Any) -> None:
-        fields = {"max_concurrent": 10, "country": "US", "agent_name": "agent", "trunk": "main"} | fields
+        fields = {
+            "max_concurrent": 10,
+            "country": "US",
+            "agent_name": "agent",
+            "trunk": "main",
+            "calling_hours": ("always",),
+        } | fields
         await self.accounts.create(NewAccount(name=name, **fields))
 
     async def change_account(self, name: str, **fields: Any) -> None:
@@ -79,9 +107,14 @@ class Office:
 
     async def ready(self, n: int = 1, **fields: Any) -> list[CallId]:
         ids = await self.enqueue(n, **fields)
-        while await self.queue.stage_due_calls(1000):
+        while await self.stage(1000):
             pass
         return ids
+
+    async def stage(self, limit: int = 1000) -> int:
+        """Stage up to `limit` due calls; how many became ready."""
+        due = await self.queue.due_calls(limit)
+        return (await self.queue.stage(due, self.placer.place(due))).ready
 
     async def claimed(self, **fields: Any) -> ClaimedCall:
         await self.ready(1, **fields)
@@ -104,7 +137,11 @@ class Office:
         return call
 
     async def begin(self, call: ClaimedCall) -> object:
-        return await self.queue.begin_dial(call, room=f"room-{call.call_id}-{call.epoch}", caller_id=None)
+        return await self.gate.begin_dial(call, room=f"room-{call.call_id}-{call.epoch}", caller_ids=())
+
+    async def finish(self, call: Claim, outcome: Outcome) -> bool:
+        """End a call; whether the claim was still ours."""
+        return (await self.ends.finish(call, outcome)).ours
 
     async def states(self, call_id: CallId) -> list[str]:
         view = await self.calls.show(call_id)

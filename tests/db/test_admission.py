@@ -11,7 +11,9 @@ import pytest
 
 from orchestrator.lifecycle import State
 from orchestrator.store.policy import NewTrunk, TrunkChange
+from orchestrator.store.pool import Statements
 from orchestrator.store.records import ClaimedCall, WaitingFor
+from orchestrator.store.recovery import RecoveryStore
 from orchestrator.store.views import NewCall
 from tests.db.office import BUSY, Office
 
@@ -54,8 +56,8 @@ async def test_queued_calls_wait_for_staging_and_for_their_time(office: Office):
     await office.enqueue(1, run_at=datetime.now(UTC) + timedelta(hours=1))
     assert await office.queue.claim_calls(20) == []
     assert await office.queue.next_due_in_s() == 0
-    assert await office.queue.stage_due_calls(10) == 2
-    assert await office.queue.stage_due_calls(10) == 0
+    assert await office.stage(10) == 2
+    assert await office.stage(10) == 0
     due_in_s = await office.queue.next_due_in_s()
     assert due_in_s is not None
     assert 3500 < due_in_s <= 3600
@@ -108,9 +110,9 @@ async def test_a_limit_lowered_later_takes_effect_as_calls_end_and_a_raised_one_
     claimed = await office.queue.claim_calls(10)
     await office.change_account("acme", max_concurrent=2)
     for call in claimed[:8]:
-        assert await office.queue.finish(call, BUSY)
+        assert await office.finish(call, BUSY)
         assert await office.queue.claim_calls(20) == []
-    assert await office.queue.finish(claimed[8], BUSY)
+    assert await office.finish(claimed[8], BUSY)
     assert len(await office.queue.claim_calls(20)) == 1
     await office.change_account("acme", max_concurrent=5)
     assert len(await office.queue.claim_calls(20)) == 3
@@ -121,7 +123,7 @@ async def test_within_an_account_priority_goes_first_and_then_the_longer_due(off
     (late,) = await office.enqueue(1, run_at=now - timedelta(seconds=10))
     (early,) = await office.enqueue(1, run_at=now - timedelta(seconds=20))
     (urgent,) = await office.enqueue(1, priority=5)
-    assert await office.queue.stage_due_calls(10) == 3
+    assert await office.stage(10) == 3
     ids = []
     for _ in range(3):
         (call,) = await office.queue.claim_calls(1)
@@ -132,7 +134,7 @@ async def test_within_an_account_priority_goes_first_and_then_the_longer_due(off
 async def test_calls_of_one_moment_go_in_the_order_in_which_they_were_queued(office: Office):
     calls = [NewCall(account="acme", to="+12125550100", idempotency_key=f"line-{number}") for number in range(12)]
     queued = [result.call_id for result in await office.calls.enqueue(calls)]
-    await office.queue.stage_due_calls(100)
+    await office.stage(100)
     claimed = [(await office.queue.claim_calls(1))[0].call_id for _ in range(10)]
     assert claimed == queued[:10]
 
@@ -144,7 +146,7 @@ async def test_a_full_trunk_holds_up_its_own_lanes_only(office: Office):
     taken = await office.queue.claim_calls(20) + await office.queue.claim_calls(20)
     assert by_trunk(taken) == {"main": 5, "small": 2}
     assert await office.queue.claim_calls(20) == []
-    assert await office.queue.finish(next(call for call in taken if call.trunk.name == "small"), BUSY)
+    assert await office.finish(next(call for call in taken if call.trunk.name == "small"), BUSY)
     assert by_trunk(await office.queue.claim_calls(20)) == {"small": 1}
 
 
@@ -185,10 +187,10 @@ async def test_a_locked_account_is_passed_over_and_nothing_waits(office: Office,
         assert by_account(await office.queue.claim_calls(20)) == {"b": 5}
         assert await office.queue.claim_calls(20) == []
         await office.enqueue(1)
-        assert await office.queue.stage_due_calls(10) == 0
+        assert await office.stage(10) == 0
     await transaction.rollback()
     await other.close()
-    assert await office.queue.stage_due_calls(10) == 1
+    assert await office.stage(10) == 1
     assert by_account(await office.queue.claim_calls(20)) == {"acme": 6}
 
 
@@ -208,12 +210,16 @@ async def test_a_lane_that_fills_while_a_call_of_its_account_ends_does_not_sleep
     await office.trunks.create(NewTrunk(name="other", sip_trunk_id="ST_o", max_channels=5, max_cps=1000.0))
     await office.change_account("acme", max_concurrent=1)
     call = await office.claimed()
-    await office.enqueue(1, trunk="other")
+    (other_id,) = await office.enqueue(1, trunk="other")
+    await office.sql("SELECT make_routes(ARRAY[$1::bigint])", other_id)
     staging = await asyncpg.connect(database_url)
     transaction = staging.transaction()
     await transaction.start()
-    assert await staging.fetchval("SELECT stage_due_calls(10)") == 1
-    ending = asyncio.create_task(office.queue.finish(call, BUSY))
+    stage = Statements().text("stage_calls")
+    now = datetime.now(UTC)
+    always = [[now - timedelta(days=1)], [now + timedelta(days=1)], [1], ["UTC"], [""]]
+    assert await staging.fetchval(stage, [other_id], *always) == 1
+    ending = asyncio.create_task(office.finish(call, BUSY))
     while not await office.sql("SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"):
         await asyncio.sleep(0)
     await transaction.commit()
@@ -225,13 +231,13 @@ async def test_a_lane_that_fills_while_a_call_of_its_account_ends_does_not_sleep
 
 async def test_a_requeued_call_frees_everything_and_comes_back(office: Office):
     call = await office.claimed()
-    assert await office.queue.requeue(call, delay_s=0, waiting_for=WaitingFor.AGENT, detail={"why": "no agent"})
+    assert await office.ends.requeue(call, delay_s=0, waiting_for=WaitingFor.AGENT, detail={"why": "no agent"})
     assert await office.held() == (0, 0)
     (again,) = await office.queue.claim_calls(20)
     assert (again.call_id, again.epoch, again.deferrals, again.waiting_for) == (call.call_id, 2, 1, WaitingFor.AGENT)
-    assert await office.queue.requeue(again, delay_s=3600, waiting_for=WaitingFor.MEDIA_SERVER, detail={})
+    assert await office.ends.requeue(again, delay_s=3600, waiting_for=WaitingFor.MEDIA_SERVER, detail={})
     assert await office.state(call.call_id) is State.SCHEDULED
-    assert await office.queue.stage_due_calls(10) == 0
+    assert await office.stage(10) == 0
     assert await office.held() == (0, 0)
     assert await office.states(call.call_id) == ["scheduled", "ready", "claimed", "ready", "claimed", "scheduled"]
     assert (await office.drift()).total == 0
@@ -240,24 +246,26 @@ async def test_a_requeued_call_frees_everything_and_comes_back(office: Office):
 @pytest.mark.parametrize("stage", ["ringing", "active"])
 async def test_a_call_that_rang_is_never_put_back(office: Office, stage: str):
     call = await getattr(office, stage)()
-    assert not await office.queue.requeue(call, delay_s=0, waiting_for=WaitingFor.SLOT, detail={})
+    assert not await office.ends.requeue(call, delay_s=0, waiting_for=WaitingFor.SLOT, detail={})
     assert (await office.state(call.call_id)).value == stage
     assert await office.held() == (1, 1)
 
 
 async def test_stranded_calls_are_those_of_dead_workers_and_ones_own(office: Office):
+    (worker,) = await office.workers.list()
+    recovery = RecoveryStore(database=office.database, worker_id=worker.id)
     mine = await office.claimed()
     other = await office.another_worker()
     await office.ready(1)
     (theirs,) = await other.claim_calls(1)
     assert await office.begin(theirs) is not None
-    assert [call.call_id for call in await office.queue.stranded_calls(lease_s=60)] == [mine.call_id]
+    assert [call.call_id for call in await recovery.stranded_calls(lease_s=60, held=[])] == [mine.call_id]
     await office.sql("UPDATE workers SET heartbeat_at = now() - interval '61 s' WHERE name = 'two'")
-    stranded = {call.call_id: call for call in await office.queue.stranded_calls(lease_s=60)}
+    stranded = {call.call_id: call for call in await recovery.stranded_calls(lease_s=60, held=[])}
     assert stranded.keys() == {mine.call_id, theirs.call_id}
     assert stranded[mine.call_id].state is State.CLAIMED
     assert stranded[theirs.call_id].state is State.DIALING
-    assert await office.queue.finish(stranded[theirs.call_id], BUSY)
+    assert await office.finish(stranded[theirs.call_id], BUSY)
     assert (await office.drift()).total == 0
 
 
@@ -266,7 +274,7 @@ async def test_a_call_that_is_queued_while_the_claim_waits_is_claimed_and_return
     holder = await office.database.connect()
     transaction = holder.transaction()
     await transaction.start()
-    await holder.execute("SELECT FROM trunk_groups FOR NO KEY UPDATE")
+    await holder.execute("SELECT pg_advisory_xact_lock(7300, id) FROM trunk_groups")
     claiming = asyncio.create_task(office.queue.claim_calls(1))
     async with asyncio.timeout(10):
         while not await office.sql(

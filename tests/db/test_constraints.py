@@ -84,8 +84,14 @@ STATES = [
     ("state = 'ready', worker_id = (SELECT id FROM workers)", "calls_waiting_hold_nothing"),
     (f"state = 'claimed', {LIVE}, trunk_id = NULL", "calls_live_hold_everything"),
     (f"state = 'claimed', {LIVE}, worker_id = NULL", "calls_live_hold_everything"),
-    (f"state = 'claimed', {LIVE}, worker_id = gen_random_uuid()", "calls_worker_id_fkey"),
     (f"state = 'claimed', {LIVE}, trunk_id = 99", "calls_trunk_id_fkey"),
+    (f"state = 'claimed', {LIVE}, route_id = NULL", "calls_ready_have_a_route"),
+    ("state = 'ready', route_id = NULL", "calls_ready_have_a_route"),
+    ("state = 'ready', window_from = now(), window_until = now() - interval '1 s'", "calls_window_in_order"),
+    ("avoid_trunk_id = 99", "calls_avoid_trunk_id_fkey"),
+    ("expires_after_s = 0", "calls_expires_after_s_check"),
+    ("redial = '[]'", "calls_redial_check"),
+    ("direction = 'sideways'", "calls_direction_check"),
     (f"state = 'claimed', {LIVE}, dial_at = NULL", "calls_live_hold_everything"),
     (f"state = 'claimed', {LIVE}, epoch = 0", "calls_live_hold_everything"),
     (f"state = 'dialing', {LIVE}, attempt = 0", "calls_dialing_have_an_attempt"),
@@ -121,6 +127,21 @@ LIMITS = [
     ("UPDATE account_slots SET weight = 'NaN'", "account_slots_weight_check"),
     ("UPDATE account_slots SET reserved = -1", "account_slots_reserved_check"),
     ("UPDATE account_slots SET inflight = -1", "account_slots_inflight_check"),
+    ("UPDATE account_slots SET inbound = -1", "account_slots_inbound_check"),
+    ("UPDATE agent_pools SET capacity = 0", "agent_pools_capacity_check"),
+    ("UPDATE agent_pools SET inflight = 1", "agent_pools_check"),
+    ("UPDATE agent_pools SET circuit_until = now()", "agent_pools_check"),
+    ("UPDATE agent_pools SET probe_call_id = 1", "agent_pools_check"),
+    ("UPDATE trunk_channels SET circuit_until = now()", "trunk_channels_check"),
+    ("UPDATE trunk_channels SET probe_call_id = 1", "trunk_channels_check"),
+    ("INSERT INTO lanes VALUES (1, 1, 1, 2, 0, true, true, now())", "lanes_check"),
+    (
+        "INSERT INTO routes (trunk_group_id, agent_pool_id) SELECT trunk_group_id, agent_pool_id FROM routes",
+        "routes_trunk_group_id",
+    ),
+    ("INSERT INTO agent_pools (name) SELECT name FROM agent_pools", "agent_pools_name_key"),
+    ("UPDATE switches SET stopped_at = now()", "switches_check"),
+    ("INSERT INTO switches DEFAULT VALUES", "switches_pkey"),
     ("UPDATE trunk_channels SET max_channels = 0", "trunk_channels_max_channels_check"),
     ("UPDATE trunk_channels SET max_cps = 0.001", "trunk_channels_max_cps_check"),
     ("UPDATE trunk_channels SET max_cps = 10001", "trunk_channels_max_cps_check"),
@@ -140,12 +161,12 @@ LIMITS = [
     ("DELETE FROM accounts", "account_slots_account_id_fkey"),
     ("INSERT INTO deployment DEFAULT VALUES", "deployment_pkey"),
     ("INSERT INTO workers (name, version, capacity) VALUES ('w', '1', 0)", "workers_capacity_check"),
-    ("INSERT INTO call_events (call_id, epoch, state) VALUES (99, 0, 'ready')", "call_events_call_id_fkey"),
     ("INSERT INTO call_events (call_id, epoch, kind) VALUES (1, 0, 'state')", "call_events_check"),
 ]
 
 
 async def test_an_impossible_limit_policy_or_counter_is_refused(office: Office):
+    await office.ready(1)
     for statement, rule in LIMITS:
         await refused(office, statement, rule)
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import itertools
+from collections.abc import Awaitable
 
 import asyncpg
 import pytest
@@ -14,14 +15,14 @@ from orchestrator.errors import BadInput, ForbiddenTransition
 from orchestrator.lifecycle import TRANSITIONS, State
 from orchestrator.outcomes import EndReason
 from orchestrator.store.policy import NewTrunk, TrunkChange
-from orchestrator.store.records import CancelResult, DialForbidden, DialGranted, Gate, Outcome, WaitingFor
+from orchestrator.store.records import CancelResult, DialForbidden, DialGranted, Finished, Gate, Outcome, WaitingFor
 from sip.leg import Dialled
 from tests.db.office import BUSY, HUNG_UP, NEVER_DIALLED, Office
 
 
 async def test_a_conversation_leaves_one_event_for_each_state(office: Office):
     call = await office.active()
-    assert await office.queue.finish(call, HUNG_UP)
+    assert (await office.ends.finish(call, HUNG_UP)).ours
     assert await office.states(call.call_id) == ["scheduled", "ready", "claimed", "dialing", "ringing", "active", "ended"]
     view = await office.calls.show(call.call_id)
     assert view.call.outcome == dataclasses.replace(HUNG_UP, pdd_ms=800, ring_error_ms=250)
@@ -35,7 +36,7 @@ async def test_a_conversation_leaves_one_event_for_each_state(office: Office):
 async def test_a_call_that_never_connected_frees_slot_and_channel_from_every_state(office: Office, stage: str):
     call = await getattr(office, stage)()
     assert await office.held() == (1, 1)
-    assert await office.queue.finish(call, BUSY)
+    assert (await office.ends.finish(call, BUSY)).ours
     assert await office.held() == (0, 0)
     assert (await office.drift()).total == 0
     view = await office.calls.show(call.call_id)
@@ -53,22 +54,27 @@ async def test_an_answer_without_ringing_is_recorded(office: Office):
         ids={"sip_call_id": "a@b", "participant_sid": "PA_1"},
         detail={"source": "request"},
     )
-    assert await office.queue.finish(call, HUNG_UP)
+    assert (await office.ends.finish(call, HUNG_UP)).ours
     outcome = (await office.calls.show(call.call_id)).call.outcome
     assert (outcome.sip_call_id, outcome.participant_sid) == ("a@b", "PA_1")
+
+
+async def is_ours(finishing: Awaitable[Finished]) -> bool:
+    return (await finishing).ours
 
 
 # -- epoch guards -----------------------------------------------------------------------------------------------------------
 
 
 OPERATIONS = {
-    "begin_dial": lambda q, c: q.begin_dial(c, room="room", caller_id=None),
-    "record_ringing": lambda q, c: q.record_ringing(c, pdd_ms=1, detail={}),
-    "record_answer": lambda q, c: q.record_answer(c, ring_ms=1, ring_error_ms=1, ids={}, detail={}),
-    "record_order": lambda q, c: q.record_order(c, "ring_timeout", {}),
-    "record_note": lambda q, c: q.record_note(c, "note", {}),
-    "finish": lambda q, c: q.finish(c, BUSY),
-    "requeue": lambda q, c: q.requeue(c, delay_s=1, waiting_for=WaitingFor.AGENT, detail={}),
+    "begin_dial": lambda o, c: o.gate.begin_dial(c, room="room", caller_ids=()),
+    "record_ringing": lambda o, c: o.queue.record_ringing(c, pdd_ms=1, detail={}),
+    "record_answer": lambda o, c: o.queue.record_answer(c, ring_ms=1, ring_error_ms=1, ids={}, detail={}),
+    "record_order": lambda o, c: o.queue.record_order(c, "ring_timeout", {}),
+    "withdraw_order": lambda o, c: o.queue.withdraw_order(c, "ring_timeout", {}),
+    "record_note": lambda o, c: o.queue.record_note(c, "note", {}),
+    "finish": lambda o, c: is_ours(o.ends.finish(c, BUSY)),
+    "requeue": lambda o, c: o.ends.requeue(c, delay_s=1, waiting_for=WaitingFor.AGENT, detail={}),
 }
 
 
@@ -78,30 +84,30 @@ async def test_a_wrong_epoch_changes_nothing(office: Office, stage: str):
     before = await office.calls.show(call.call_id)
     for name, operation in OPERATIONS.items():
         for epoch in (call.epoch - 1, call.epoch + 1):
-            assert not await operation(office.queue, dataclasses.replace(call, epoch=epoch)), name
+            assert not await operation(office, dataclasses.replace(call, epoch=epoch)), name
     assert await office.calls.show(call.call_id) == before
     assert await office.held() == (1, 1)
 
 
 async def test_the_holder_of_an_older_claim_changes_nothing(office: Office):
     old = await office.claimed()
-    assert await office.queue.requeue(old, delay_s=0, waiting_for=WaitingFor.AGENT, detail={})
+    assert await office.ends.requeue(old, delay_s=0, waiting_for=WaitingFor.AGENT, detail={})
     (new,) = await (await office.another_worker()).claim_calls(1)
     assert (new.call_id, new.epoch) == (old.call_id, old.epoch + 1)
     before = await office.calls.show(new.call_id)
     for name, operation in OPERATIONS.items():
         # What it put back itself is recognised as its own; nothing changes all the same.
-        assert bool(await operation(office.queue, old)) is (name == "requeue"), name
+        assert bool(await operation(office, old)) is (name == "requeue"), name
     assert await office.calls.show(new.call_id) == before
     assert (await office.drift()).total == 0
 
 
 async def test_nothing_changes_after_the_end(office: Office):
     call = await office.active()
-    assert await office.queue.finish(call, HUNG_UP)
+    assert (await office.ends.finish(call, HUNG_UP)).ours
     before = await office.calls.show(call.call_id)
     for name, operation in OPERATIONS.items():
-        assert not await operation(office.queue, call), name
+        assert not await operation(office, call), name
     assert await office.calls.show(call.call_id) == before
 
 
@@ -130,24 +136,36 @@ async def test_a_repeated_order_is_recognised_and_written_once(office: Office):
     ]
 
 
+async def test_a_repeated_withdrawal_is_recognised_and_written_once_and_leaves_other_orders_alone(office: Office):
+    call = await office.ringing()
+    assert await office.queue.record_order(call, "ring_timeout", {})
+    for order in ("cancel", "ring_timeout", "ring_timeout"):
+        assert await office.queue.withdraw_order(call, order, {})
+    events = (await office.calls.show(call.call_id)).events
+    assert [dict(e.detail) for e in events if e.kind == "order_withdrawn"] == [{"order": "ring_timeout"}]
+    assert await office.queue.record_order(call, "ring_timeout", {})
+    events = (await office.calls.show(call.call_id)).events
+    assert [e.kind for e in events].count("order") == 2
+
+
 async def test_a_repeated_finish_is_recognised_and_frees_once(office: Office):
-    other = await office.active()
+    other = await office.active(to="+12125550101")
     call = await office.active()
     for _ in range(3):
-        assert await office.queue.finish(call, HUNG_UP)
+        assert (await office.ends.finish(call, HUNG_UP)).ours
     assert await office.held() == (1, 1)
     assert (await office.states(call.call_id)).count("ended") == 1
-    assert not await office.queue.finish(call, dataclasses.replace(HUNG_UP, reason=EndReason.AGENT_HUNG_UP))
+    assert not (await office.ends.finish(call, dataclasses.replace(HUNG_UP, reason=EndReason.AGENT_HUNG_UP))).ours
     assert (await office.calls.show(call.call_id)).call.end_reason is EndReason.USER_HUNG_UP_IN_CALL
-    assert await office.queue.finish(other, HUNG_UP)
+    assert (await office.ends.finish(other, HUNG_UP)).ours
 
 
 async def test_a_call_that_was_withdrawn_after_it_went_back_is_not_taken_for_our_end(office: Office):
     call = await office.claimed()
-    assert await office.queue.requeue(call, delay_s=60, waiting_for=WaitingFor.AGENT, detail={})
+    assert await office.ends.requeue(call, delay_s=60, waiting_for=WaitingFor.AGENT, detail={})
     assert await office.calls.request_cancel(call.call_id) is CancelResult.CANCELED
     ours = Outcome(state=State.CANCELED, reason=EndReason.CANCELED_BY_REQUEST, dialled=Dialled.NO)
-    assert not await office.queue.finish(call, ours)
+    assert not (await office.ends.finish(call, ours)).ours
 
 
 @pytest.mark.parametrize("delay_s", [0.0, 60.0])
@@ -155,11 +173,11 @@ async def test_a_repeated_requeue_is_recognised_and_frees_once(office: Office, d
     other = await office.active()
     call = await office.claimed()
     for _ in range(3):
-        assert await office.queue.requeue(call, delay_s=delay_s, waiting_for=WaitingFor.AGENT, detail={})
+        assert await office.ends.requeue(call, delay_s=delay_s, waiting_for=WaitingFor.AGENT, detail={})
     assert await office.held() == (1, 1)
     assert (await office.drift()).total == 0
     assert (await office.calls.show(call.call_id)).call.deferrals == 1
-    assert await office.queue.finish(other, HUNG_UP)
+    assert (await office.ends.finish(other, HUNG_UP)).ours
 
 
 async def test_an_intent_whose_answer_was_lost_can_be_taken_back(office: Office):
@@ -167,7 +185,7 @@ async def test_an_intent_whose_answer_was_lost_can_be_taken_back(office: Office)
     call = await office.claimed()
     assert isinstance(await office.begin(call), DialGranted)
     assert await office.begin(call) is None
-    assert await office.queue.requeue(call, delay_s=0, waiting_for=WaitingFor.SLOT, detail={"why": "the answer was lost"})
+    assert await office.ends.requeue(call, delay_s=0, waiting_for=WaitingFor.SLOT, detail={"why": "the answer was lost"})
     assert [dial.spent for dial in (await office.calls.show(call.call_id)).dials] == [False]
     assert await office.held() == (0, 0)
 
@@ -177,8 +195,8 @@ async def test_an_intent_that_is_still_under_way_is_waited_for_when_the_call_goe
     first = await asyncpg.connect(database_url)
     transaction = first.transaction()
     await transaction.start()
-    await first.fetch("SELECT * FROM begin_dial($1, $2, 'room', NULL)", call.call_id, call.epoch)
-    back = asyncio.create_task(office.queue.requeue(call, delay_s=0, waiting_for=WaitingFor.SLOT, detail={}))
+    await first.fetch("SELECT * FROM begin_dial($1, $2, 'room', '{}', 'fixed')", call.call_id, call.epoch)
+    back = asyncio.create_task(office.ends.requeue(call, delay_s=0, waiting_for=WaitingFor.SLOT, detail={}))
     await until_waiting_for_a_lock(office)
     await transaction.commit()
     assert await back
@@ -204,7 +222,7 @@ async def test_a_repeat_that_waits_for_its_own_earlier_commit_is_recognised(
     transaction = first.transaction()
     await transaction.start()
     await first.execute(statement, call.call_id)
-    second = asyncio.create_task(OPERATIONS[repeat](office.queue, call))
+    second = asyncio.create_task(OPERATIONS[repeat](office, call))
     await until_waiting_for_a_lock(office)
     await transaction.commit()
     assert await second
@@ -220,7 +238,7 @@ async def test_the_account_is_locked_before_the_call(office: Office, database_ur
     transaction = other.transaction()
     await transaction.start()
     await other.execute("SELECT FROM account_slots FOR NO KEY UPDATE")
-    waiting = asyncio.create_task(OPERATIONS[operation](office.queue, call))
+    waiting = asyncio.create_task(OPERATIONS[operation](office, call))
     await until_waiting_for_a_lock(office)
     await other.execute("SELECT FROM calls WHERE id = $1 FOR NO KEY UPDATE NOWAIT", call.call_id)
     await transaction.commit()
@@ -238,7 +256,7 @@ async def until_waiting_for_a_lock(office: Office) -> None:
 
 
 async def test_the_last_gate_refuses_what_changed_since_the_claim(office: Office):
-    canceled, expired, paused, disabled = [await office.claimed() for _ in range(4)]
+    canceled, expired, paused, disabled = [await office.claimed(to=f"+1212555010{n}") for n in range(4)]
     assert await office.calls.request_cancel(canceled.call_id) is CancelResult.REQUESTED
     assert await office.begin(canceled) == DialForbidden(gate=Gate.CANCELED)
 
@@ -262,14 +280,14 @@ async def test_the_last_gate_refuses_what_changed_since_the_claim(office: Office
 
 async def test_dials_that_rang_nowhere_belong_to_one_attempt(office: Office):
     call = await office.dialing()
-    assert await office.queue.requeue(call, delay_s=0, waiting_for=WaitingFor.TRUNK_CAPACITY, detail={"sip_code": 503})
+    assert await office.ends.requeue(call, delay_s=0, waiting_for=WaitingFor.TRUNK_CAPACITY, detail={"sip_code": 503})
     assert await office.state(call.call_id) is State.SCHEDULED, "a call that dialled goes through staging again"
-    assert await office.queue.stage_due_calls(10) == 1
+    assert await office.stage() == 1
     (again,) = await office.queue.claim_calls(1)
     granted = await office.begin(again)
     assert isinstance(granted, DialGranted)
     assert (granted.attempt, granted.dial_number) == (1, 2)
-    assert await office.queue.finish(again, BUSY)
+    assert (await office.ends.finish(again, BUSY)).ours
     view = await office.calls.show(call.call_id)
     assert view.call.deferrals == 1
     assert [(d.attempt, d.number, d.epoch, d.spent) for d in view.dials] == [(1, 1, 1, False), (1, 2, 2, True)]
@@ -278,7 +296,8 @@ async def test_dials_that_rang_nowhere_belong_to_one_attempt(office: Office):
 
 async def test_dial_times_of_one_trunk_keep_its_pace(office: Office):
     await office.trunks.create(NewTrunk(name="slow", sip_trunk_id="ST_slow", max_channels=100, max_cps=20.0, dial_slack_ms=0))
-    await office.ready(10, trunk="slow")
+    for n in range(10):
+        await office.ready(1, trunk="slow", to=f"+121255501{n:02}")
     calls = await office.queue.claim_calls(20)
     assert len(calls) == 10
     for call in calls:
@@ -295,7 +314,8 @@ async def test_dial_times_of_one_trunk_keep_its_pace(office: Office):
 FORCED = """
 UPDATE calls c
    SET state = $2, epoch = 1, attempt = 1, worker_id = CASE WHEN waits THEN NULL ELSE (SELECT id FROM workers LIMIT 1) END,
-       trunk_id = CASE WHEN waits THEN NULL ELSE 1 END, claimed_at = CASE WHEN waits THEN NULL ELSE now() END,
+       trunk_id = CASE WHEN waits THEN NULL ELSE 1 END, route_id = (SELECT id FROM routes LIMIT 1),
+       claimed_at = CASE WHEN waits THEN NULL ELSE now() END,
        dial_at = CASE WHEN waits THEN NULL ELSE now() END, dialed_at = now(), ringing_at = now(),
        answered_at = CASE WHEN $2 IN ('active', 'ended') THEN now() END,
        ended_at = CASE WHEN over THEN now() END, dialled = CASE WHEN over THEN 'yes' END,
@@ -307,7 +327,7 @@ UPDATE calls c
 
 async def test_the_database_allows_exactly_the_lifecycle(office: Office):
     """Every pair of states, by force: the trigger and lifecycle.py are the same list."""
-    (call_id,) = await office.enqueue()
+    (call_id,) = await office.ready()
     connection = await office.database.connect()
     allowed = set()
     for before, after in itertools.permutations(State, 2):
@@ -327,10 +347,10 @@ async def test_the_database_allows_exactly_the_lifecycle(office: Office):
 async def test_an_end_that_the_lifecycle_does_not_allow_is_an_error(office: Office):
     call = await office.claimed()
     with pytest.raises(ForbiddenTransition, match="claimed to ended"):
-        await office.queue.finish(call, HUNG_UP)
+        await office.ends.finish(call, HUNG_UP)
     active = await office.active()
     with pytest.raises(ForbiddenTransition, match="active to not_connected"):
-        await office.queue.finish(active, NEVER_DIALLED)
+        await office.ends.finish(active, NEVER_DIALLED)
     assert await office.held() == (2, 2)
 
 
@@ -339,7 +359,7 @@ async def test_texts_of_the_far_end_may_hold_anything(office: Office):
     outcome = dataclasses.replace(
         BUSY, sip_reason="Busy\0Here", error_message="\0", evidence={"text": "a\0b", "ok": True, "s": 1.5}
     )
-    assert await office.queue.finish(call, outcome)
+    assert (await office.ends.finish(call, outcome)).ours
     stored = (await office.calls.show(call.call_id)).call.outcome
     assert stored.sip_reason == "BusyHere"
     assert stored.evidence == {"text": "ab", "ok": True, "s": 1.5}

@@ -1,5 +1,8 @@
 """Exact limits under everything at once: 12 claimers, producers, cancelers, stagers, an expirer and an operator, on few rows.
 
+Accounts with slots reserved for urgent calls, trunks that are each other's overflow, agent pools with a capacity that is set,
+taken away and set again, circuits that open and are probed, calling windows that close.
+
 ORCHESTRATOR_TEST_STRESS_S says for how long (3 s; CI: 10 s).
 """
 
@@ -20,11 +23,14 @@ from orchestrator.ids import CallId
 from orchestrator.lifecycle import State
 from orchestrator.outcomes import EndReason
 from orchestrator.store.accounts import AccountStore
+from orchestrator.store.agents import AgentPoolStore
 from orchestrator.store.calls import CallStore
+from orchestrator.store.gate import GateStore
 from orchestrator.store.policy import AccountChange, NewAccount, NewTrunk
 from orchestrator.store.pool import Database
 from orchestrator.store.queue import QueueStore
-from orchestrator.store.records import ClaimedCall, DialForbidden, DialGranted, Outcome, WaitingFor
+from orchestrator.store.records import ClaimedCall, DialForbidden, DialGranted, DueCall, Outcome, Placement, WaitingFor
+from orchestrator.store.switches import SwitchStore
 from orchestrator.store.trunks import TrunkStore
 from orchestrator.store.views import NewCall
 from orchestrator.store.workers import WorkerStore
@@ -39,16 +45,25 @@ HIGHEST_LIMIT = 4
 TRUNKS = 6
 CHANNELS = 6
 CPS = 40
+POOLS = 4
+PLACES = 8
+"""Capacity of the first two agent pools; that of the others changes."""
 
 NO_ANSWER = Outcome(state=State.NOT_CONNECTED, reason=EndReason.USER_DID_NOT_PICK_UP, dialled=Dialled.YES)
 TALKED = Outcome(state=State.ENDED, reason=EndReason.AGENT_HUNG_UP, dialled=Dialled.YES)
 
 OVER_LIMIT = """
 WITH live AS MATERIALIZED (
-    SELECT account_id, trunk_id FROM calls WHERE state IN ('claimed', 'dialing', 'ringing', 'active')
+    SELECT id, account_id, trunk_id, route_id, priority FROM calls WHERE state IN ('claimed', 'dialing', 'ringing', 'active')
 )
 SELECT (SELECT count(*) FROM (SELECT account_id, count(*) AS n FROM live GROUP BY 1) l JOIN account_slots a USING (account_id)
-         WHERE l.n > CASE WHEN a.account_id <= $1 THEN a.max_concurrent - a.reserved ELSE $2 END) AS accounts,
+         WHERE l.n > CASE WHEN a.account_id <= $1 THEN a.max_concurrent ELSE $2 END) AS accounts,
+       (SELECT count(*) FROM (SELECT account_id, count(*) AS n FROM live WHERE priority <= 0 GROUP BY 1) l
+          JOIN account_slots a USING (account_id)
+         WHERE a.account_id <= $1 AND l.n > a.max_concurrent - a.reserved) AS reserves,
+       (SELECT count(*) FROM (SELECT count(*) AS n FROM live l JOIN routes r ON r.id = l.route_id
+                               WHERE r.agent_pool_id <= 2 GROUP BY r.agent_pool_id) l
+         WHERE l.n > $3) AS pools,
        (SELECT count(*) FROM (SELECT trunk_id, count(*) AS n FROM live GROUP BY 1) l JOIN trunk_channels t USING (trunk_id)
          WHERE l.n > t.max_channels) AS trunks
 """
@@ -69,6 +84,14 @@ class Storm:
         self.stop_at = 0.0
 
     async def furnish(self) -> None:
+        connection = await self.database.connect()
+        await connection.execute(
+            "INSERT INTO agent_pools (name, capacity) SELECT 'agent-' || p, CASE WHEN p <= 2 THEN $2::integer END"
+            " FROM generate_series(1, $1::integer) p",
+            POOLS,
+            PLACES,
+        )
+        await connection.close()
         trunks = TrunkStore(database=self.database)
         for number in range(TRUNKS):
             await trunks.create(
@@ -85,9 +108,10 @@ class Storm:
                 NewAccount(
                     name=f"a{number}",
                     country="US",
-                    agent_name="agent",
+                    agent_name="agent-1",
+                    calling_hours=("always",),
                     max_concurrent=1 + number % HIGHEST_LIMIT,
-                    reserved=int(number % 7 == 0),
+                    reserved=int(number % 3 == 0),
                     weight=1.0 + number % 3,
                     trunk=f"t{number % TRUNKS}",
                 )
@@ -96,6 +120,8 @@ class Storm:
         for number in range(CLAIMERS):
             worker_id = await workers.register(name=f"w{number}", version="0", capacity=100)
             self.queues.append(QueueStore(database=self.database, worker_id=worker_id))
+        self.gate = GateStore(database=self.database)
+        self.agents = AgentPoolStore(database=self.database)
 
     @property
     def lasts(self) -> bool:
@@ -128,7 +154,7 @@ class Storm:
                 await queue.requeue(call, delay_s=random.choice([0, 0.05]), waiting_for=WaitingFor.AGENT, detail={}), "requeued"
             )
             return
-        answer = await queue.begin_dial(call, room=f"r-{call.call_id}-{call.epoch}", caller_id=None)
+        answer = await self.gate.begin_dial(call, room=f"r-{call.call_id}-{call.epoch}", caller_ids=())
         if isinstance(answer, DialForbidden):
             self.must(await queue.requeue(call, delay_s=0.05, waiting_for=WaitingFor.SLOT, detail={}), "refused at the gate")
             return
@@ -153,9 +179,10 @@ class Storm:
             batch = [
                 NewCall(
                     account=f"a{random.randint(1, ACCOUNTS)}",
-                    to="+12125550100",
+                    to=f"+1212555{random.randint(0, 9999):04}",
                     trunk=f"t{random.randrange(TRUNKS)}",
-                    priority=random.randint(0, 3),
+                    agent_name=f"agent-{random.randint(1, POOLS)}",
+                    priority=random.randint(-1, 2),
                     run_at=now + timedelta(seconds=random.choice([-1, 0.2])),
                     expires_at=now + timedelta(seconds=random.choice([0.4, 60])),
                 )
@@ -178,8 +205,55 @@ class Storm:
 
     async def stager(self, queue: QueueStore) -> None:
         while self.lasts:
-            self.done["staged"] += await queue.stage_due_calls(50)
+            due = await queue.due_calls(50)
+            staged = await queue.stage(due, [self.place(call) for call in due])
+            self.done["staged"] += staged.ready
+            self.done["held outside their window"] += staged.held
+            self.done["windows closed"] += await queue.close_windows(50)
             await asyncio.sleep(0.02)
+
+    def place(self, call: DueCall) -> Placement:
+        """Most may be called at any time; for some the window is short or opens later."""
+        opens_s, lasts_s = random.choice([(-60, 3600), (-60, 3600), (-60, 3600), (-1, 1.1), (0.2, 60)])
+        return Placement(
+            call_id=call.call_id,
+            window_from=call.asked_at + timedelta(seconds=opens_s),
+            window_until=call.asked_at + timedelta(seconds=opens_s + lasts_s),
+            hours_version=call.account_version,
+            time_zone="UTC",
+        )
+
+    async def agency(self) -> None:
+        """Sets and takes away capacities, pauses pools, opens circuits, which close when their probe ends."""
+        connection = await self.database.connect()
+        while self.lasts:
+            number = random.randint(3, POOLS)
+            await self.agents.set_capacity(f"agent-{number}", random.choice([None, 3, 10]))
+            await self.agents.pause(f"agent-{number}", paused=random.random() < 0.2)
+            self.done["capacities changed"] += 1
+            table, key = random.choice([("agent_pools", POOLS), ("trunk_channels", TRUNKS)])
+            column = "id" if table == "agent_pools" else "trunk_id"
+            closed = await connection.execute(
+                f"UPDATE {table} SET circuit_until = NULL, circuit_opened_at = NULL, probe_call_id = NULL, probe_until = NULL"  # noqa: S608
+                " WHERE circuit_until < now() AND (probe_call_id IS NOT NULL OR circuit_until < now() - interval '100 ms')",
+            )
+            self.done["circuits closed"] += closed != "UPDATE 0"
+            await connection.execute(
+                f"UPDATE {table} SET circuit_until = now() + interval '30 ms', circuit_opened_at = now()"  # noqa: S608
+                f" WHERE {column} = $1 AND circuit_until IS NULL",
+                random.randint(1, key),
+            )
+            await asyncio.sleep(0.03)
+        await connection.close()
+
+    async def switch(self) -> None:
+        """Now and then everything is stopped for a moment."""
+        switches = SwitchStore(database=self.database)
+        while self.lasts:
+            await asyncio.sleep(0.5)
+            await switches.stop("test")
+            await asyncio.sleep(0.02)
+            self.done["stopped and resumed"] += await switches.resume()
 
     async def expirer(self, queue: QueueStore) -> None:
         while self.lasts:
@@ -201,10 +275,12 @@ class Storm:
     async def probe(self, queue: QueueStore) -> None:
         connection = await self.database.connect()
         while self.lasts:
-            over = await connection.fetchrow(OVER_LIMIT, STEADY, HIGHEST_LIMIT)
+            over = await connection.fetchrow(OVER_LIMIT, STEADY, HIGHEST_LIMIT, PLACES)
             assert over is not None
             self.faults["accounts over their limit"] += over["accounts"]
+            self.faults["reserved slots taken by calls that are not urgent"] += over["reserves"]
             self.faults["trunks over their channels"] += over["trunks"]
+            self.faults["agent pools over their capacity"] += over["pools"]
             self.faults["counter drift"] += (await queue.counter_drift()).total
             self.done["probes"] += 1
             await asyncio.sleep(0.05)
@@ -222,6 +298,8 @@ class Storm:
                 tasks.create_task(self.stager(self.queues[0]))
             tasks.create_task(self.expirer(self.queues[0]))
             tasks.create_task(self.operator())
+            tasks.create_task(self.agency())
+            tasks.create_task(self.switch())
             tasks.create_task(self.probe(self.queues[0]))
 
 
@@ -253,6 +331,11 @@ async def test_limits_are_exact_under_12_claimers_and_everything_else_at_once(st
         "canceled",
         "requested",
         "staged",
+        "held outside their window",
+        "windows closed",
+        "capacities changed",
+        "circuits closed",
+        "stopped and resumed",
         "expired",
     ):
         assert storm.done[happened] > 0, f"the test did not do what it should: {happened}"

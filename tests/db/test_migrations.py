@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from orchestrator.errors import DatabaseUnavailable, MigrationRefused
-from orchestrator.store.migrations import MIGRATIONS_DIRECTORY, check_schema, migrate, read_migrations
+from orchestrator.store.migrations import HAS_COMPATIBLE, MIGRATIONS_DIRECTORY, check_schema, migrate, read_migrations
 from orchestrator.store.pool import Database
 
 NAMES = [migration.name for migration in read_migrations()]
@@ -77,6 +77,47 @@ async def test_a_database_that_is_newer_is_refused_by_the_file_that_made_it_so(e
     for operation in (migrate, check_schema):
         with pytest.raises(MigrationRefused, match=r"newer than this program: it has run .*_future.sql.* install the version"):
             await operation(empty)
+
+
+COMPATIBLE = "-- 0099_more: adds what nobody misses.\n-- Compatible: yes\nCREATE TABLE more ()"
+
+
+async def test_a_program_runs_on_a_database_that_is_newer_by_compatible_files_only(empty: Database, files: Path):
+    number = len(NAMES) + 1
+    (files / f"{number:04}_more.sql").write_text(COMPATIBLE)
+    (files / f"{number + 1:04}_even_more.sql").write_text(COMPATIBLE.replace("TABLE more", "TABLE even_more"))
+    await migrate(empty, directory=files)
+    assert await check_schema(empty) == [], "while it runs"
+    assert await migrate(empty) == [], "at its start"
+
+
+async def test_one_file_that_is_not_compatible_stops_older_programs(empty: Database, files: Path):
+    number = len(NAMES) + 1
+    (files / f"{number:04}_more.sql").write_text(COMPATIBLE)
+    (files / f"{number + 1:04}_breaking.sql").write_text("CREATE TABLE breaking ()")
+    await migrate(empty, directory=files)
+    for operation in (migrate, check_schema):
+        with pytest.raises(MigrationRefused, match=r"newer than this program: it has run .*_breaking.sql"):
+            await operation(empty)
+
+
+@pytest.mark.parametrize(
+    "text", ["SELECT 1;\n-- Compatible: yes\n", "-- Compatible: yes, I think\nSELECT 1", "-- nothing\nSELECT 1"]
+)
+async def test_compatible_is_said_in_the_opening_comment_or_not_at_all(empty: Database, files: Path, text: str):
+    (files / f"{len(NAMES) + 1:04}_more.sql").write_text(text)
+    await migrate(empty, directory=files)
+    with pytest.raises(MigrationRefused, match="newer than this program"):
+        await check_schema(empty)
+
+
+async def test_a_ledger_of_an_earlier_version_is_read_and_brought_up_to_date(empty: Database, raw: asyncpg.Connection):
+    await migrate(empty)
+    await raw.execute("ALTER TABLE schema_migrations DROP COLUMN compatible")
+    assert await check_schema(empty) == []
+    assert await raw.fetchval(HAS_COMPATIBLE) is False, "looking changes nothing"
+    await migrate(empty)
+    assert await raw.fetchval(HAS_COMPATIBLE) is True
 
 
 async def test_a_file_that_fails_is_rolled_back_and_named_and_the_earlier_ones_stay(

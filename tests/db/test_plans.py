@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -15,22 +16,33 @@ from tests.db.office import Office
 
 ACCOUNTS = 3_000
 CALLS = 15_000
+POOLS = 4
 LIMIT = 20
+HOUR = timedelta(hours=1)
 
-SEED = """
+SEED = (
+    """
 SET session_replication_role = replica;
 INSERT INTO accounts (name, country, trunk_group_id) SELECT 'a' || a, 'US', 1 FROM generate_series(2, :accounts) a;
 INSERT INTO account_slots (account_id, max_concurrent) SELECT id, 5 FROM accounts WHERE id > 1;
-INSERT INTO calls (account_id, trunk_group_id, request_digest, to_number, agent_name, state, run_at, expires_at, batch,
-                   idempotency_key)
-SELECT 1 + mod(g, :accounts), 1, '', '+12125550100', 'a', CASE WHEN mod(g, 4) = 0 THEN 'scheduled' ELSE 'ready' END,
+INSERT INTO agent_pools (name) SELECT 'agent ' || p FROM generate_series(1, :pools) p;
+INSERT INTO routes (trunk_group_id, agent_pool_id) SELECT 1, id FROM agent_pools ORDER BY id;
+INSERT INTO calls (account_id, trunk_group_id, route_id, request_digest, to_number, agent_name, state, run_at, expires_at,
+                   batch, idempotency_key, priority, window_from, window_until, hours_version)
+SELECT 1 + mod(g, :accounts), 1, 1 + mod(g, :pools), '', '+1212' || (5550000 + g), 'agent ' || 1 + mod(g, :pools),
+       CASE WHEN mod(g, 4) = 0 THEN 'scheduled' ELSE 'ready' END,
        now() + (mod(g, 4) = 0)::integer * interval '1 h' - mod(g, 977) * interval '1 s', now() + interval '1 day',
-       'batch ' || mod(g, 100), 'key ' || g
+       'batch ' || mod(g, 100), 'key ' || g, (mod(g, 10) = 0)::integer, now() - interval '1 h',
+       now() + interval '1 h' + mod(g, 977) * interval '1 s', 1
   FROM generate_series(1, :calls) g;
-INSERT INTO lanes (account_id, trunk_group_id, ready, share, has_room, last_claim_at)
-SELECT account_id, 1, count(*), 0, true, '-infinity' FROM calls WHERE state = 'ready' GROUP BY account_id;
+INSERT INTO lanes (account_id, route_id, ready, urgent, share, has_room, has_urgent_room, last_claim_at)
+SELECT account_id, route_id, count(*), count(*) FILTER (WHERE priority > 0), 0, true, true, '-infinity'
+  FROM calls WHERE state = 'ready' GROUP BY account_id, route_id;
 ANALYZE
-""".replace(":accounts", str(ACCOUNTS)).replace(":calls", str(CALLS))
+""".replace(":accounts", str(ACCOUNTS))
+    .replace(":calls", str(CALLS))
+    .replace(":pools", str(POOLS))
+)
 
 
 class Counted:
@@ -82,7 +94,8 @@ async def test_a_claim_reads_as_many_calls_as_it_returns_and_no_queue(long_queue
         # Found in the lanes, changed, checked by a foreign key, shown: each call a few times, and no other.
         assert read["calls"]["idx_tup_fetch"] <= 6 * LIMIT
         assert read["lanes"]["seq_scan"] == 0
-        assert read["lanes"]["idx_tup_fetch"] <= 4 * (LIMIT + 3)
+        # The neediest of each route, to choose from; then those that are changed.
+        assert read["lanes"]["idx_tup_fetch"] <= (POOLS + 3) * (LIMIT + 3)
         assert read["account_slots"]["seq_scan"] == 0
         assert read["account_slots"]["idx_tup_fetch"] <= 4 * (LIMIT + 3)
 
@@ -159,19 +172,29 @@ async def test_the_other_hot_operations_read_no_queue(long_queue: asyncpg.Connec
     assert read["calls"]["seq_scan"] == 0
     assert read["calls"]["idx_tup_fetch"] <= 2 * LIMIT
     one, two = claimed[:2]
-    ends = ["not_connected", "USER_BUSY", "yes", None, 486, "", None, "", "", "", None, None, None, None, "", "", "", "{}"]
+    ends = [
+        ["not_connected"], ["USER_BUSY"], ["yes"], [None], [486], [""], [None], [""], [""], [""], [None], [None], [None],
+        [None], [""], [""], [""], ["{}"], ["nothing"], [""], [None], [None],
+    ]  # fmt: skip
     operations: list[tuple[str, list[object], int]] = [
-        ("begin_dial", [one["call_id"], one["epoch"], "room", None], 10),
+        ("begin_dial", [one["call_id"], one["epoch"], "room", [], "fixed"], 20),
         ("record_ringing", [one["call_id"], one["epoch"], 5, "{}"], 10),
         ("record_order", [one["call_id"], one["epoch"], "ring_timeout", "{}"], 10),
+        ("withdraw_order", [one["call_id"], one["epoch"], "ring_timeout", "{}"], 10),
         ("record_note", [one["call_id"], one["epoch"], "note", "{}"], 10),
-        ("finish_call", [one["account_id"], one["call_id"], one["epoch"], *ends], 10),
-        ("requeue_call", [two["account_id"], two["call_id"], two["epoch"], 0.0, "agent", "{}"], 10),
+        ("finish_calls", [[one["account_id"]], [one["call_id"]], [one["epoch"]], *ends], 10),
+        ("requeue_call", [two["account_id"], two["call_id"], two["epoch"], 0.0, "agent", "{}", "nothing", "", None], 10),
         ("request_cancel", [two["call_id"]], 10),
         ("canceled_calls", [worker_id], LIMIT),
-        ("stranded_calls", [worker_id, 60.0], LIMIT + 1),
+        ("stranded_calls", [worker_id, 60.0, [], [], 0.0], LIMIT + 1),
+        ("lost_claims", [worker_id, keys[0], keys[2]], 2 * LIMIT),
+        ("lost_rooms", [[f"oc-1-{call_id}-1" for call_id in keys[0]]], 2 * LIMIT),
+        ("adopt_call", [one["call_id"], one["epoch"], worker_id, 60.0], 10),
         ("next_due", [], 2),
-        ("stage_due_calls", [LIMIT], 6 * LIMIT),
+        ("due_calls", [LIMIT, None, None], LIMIT),
+        ("make_routes", [[call["call_id"] for call in claimed]], 2 * LIMIT),
+        ("close_windows", [LIMIT], 1),
+        ("release_held_calls", [one["account_id"]], 2),
         ("expire_calls", [LIMIT], 1),
         ("show_call", [one["call_id"]], 2),
     ]
@@ -193,16 +216,50 @@ async def test_lists_read_what_they_show(long_queue: asyncpg.Connection):
             assert read["calls"]["idx_tup_fetch"] <= CALLS / 100, statement
 
 
-async def test_staging_and_expiry_read_what_they_move(long_queue: asyncpg.Connection):
+async def test_staging_expiry_and_closing_read_what_they_move(long_queue: asyncpg.Connection):
     await long_queue.execute("UPDATE calls SET run_at = now() - interval '2 h' WHERE state = 'scheduled'")
     await long_queue.execute(
         "UPDATE calls SET run_at = now() - interval '2 h', expires_at = now() - interval '1 h'"
         " WHERE state = 'ready' AND id % 4 = 1"
     )
+    await long_queue.execute("UPDATE calls SET window_until = now() WHERE state = 'ready' AND id % 4 = 2")
     counted = Counted(long_queue)
-    rows, read = await counted.run("stage_due_calls", LIMIT)
+    due, read = await counted.run("due_calls", LIMIT, None, None)
+    assert len(due) == LIMIT
+    assert read["calls"]["seq_scan"] == 0
+    assert read["calls"]["idx_tup_fetch"] <= LIMIT + 1
+    after, read = await counted.run("due_calls", LIMIT, due[-1]["run_at"], due[-1]["id"])
+    assert {row["id"] for row in after}.isdisjoint(row["id"] for row in due)
+    assert read["calls"]["idx_tup_fetch"] <= LIMIT + 1, "pages through calls of one moment without reading those before"
+    now = due[0]["asked_at"]
+    windows = [[now - HOUR] * LIMIT, [now + HOUR] * LIMIT, [1] * LIMIT, ["UTC"] * LIMIT, [""] * LIMIT]
+    rows, read = await counted.run("stage_calls", [row["id"] for row in due], *windows)
     assert rows[0]["staged"] == LIMIT
     assert read["calls"]["seq_scan"] == 0
+    assert read["calls"]["idx_tup_fetch"] <= 6 * LIMIT
     rows, read = await counted.run("expire_calls", LIMIT)
     assert len(rows) == LIMIT
     assert read["calls"]["seq_scan"] == 0
+    rows, read = await counted.run("close_windows", LIMIT)
+    assert rows[0]["closed"] == LIMIT
+    assert read["calls"]["seq_scan"] == 0
+    assert read["calls"]["idx_tup_fetch"] <= 6 * LIMIT
+
+
+async def test_a_claim_with_every_agent_pool_closed_or_every_account_full_reads_no_calls(long_queue: asyncpg.Connection):
+    worker_id = await worker_of(long_queue)
+    for closed in (
+        "UPDATE agent_pools SET paused = true",
+        "UPDATE agent_pools SET paused = false, capacity = 1, inflight = 1",
+        "UPDATE agent_pools SET capacity = NULL, inflight = 0, circuit_opened_at = now(), circuit_until = now() + '1 h'",
+        "UPDATE agent_pools SET circuit_until = NULL, circuit_opened_at = NULL; UPDATE account_slots SET paused = true",
+        "UPDATE account_slots SET paused = false; UPDATE switches SET stopped_at = now(), stopped_why = 'x'",
+    ):
+        await long_queue.execute(closed)
+        rows, read = await Counted(long_queue).run("claim_calls", LIMIT, worker_id)
+        assert rows == [], closed
+        assert read["calls"]["seq_scan"] + read["calls"]["idx_tup_fetch"] == 0, closed
+        assert read["lanes"]["seq_scan"] + read["lanes"]["idx_tup_fetch"] <= POOLS, closed
+    await long_queue.execute("UPDATE switches SET stopped_at = NULL, stopped_why = ''")
+    rows, _ = await Counted(long_queue).run("claim_calls", LIMIT, worker_id)
+    assert len(rows) == LIMIT

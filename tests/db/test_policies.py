@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.errors import BadInput, Conflict, NotFound
 from orchestrator.store.policy import AccountChange, NewAccount, NewTrunk, TrunkChange
+from orchestrator.store.records import CallerIdChoice
 from tests.db.office import Office
 
 
@@ -28,15 +29,30 @@ async def test_an_account_is_made_changed_and_shown(office: Office):
             max_duration_s=600.0,
             trust_agent_leave=True,
             trunk="main",
+            calling_hours=("mon-fri 09:00-20:00", "sun closed"),
+            closed_on_holidays=True,
+            dial_unknown_zone=True,
+            max_attempts=3,
+            redial_delays_s={"soon": (300.0, 900.0)},
+            redial_jitter=0.2,
+            number_gap_s=60.0,
+            number_most_dials=7,
+            number_window_s=86_400.0,
+            caller_id_choice=CallerIdChoice.NEAREST,
+            caller_id_cap=200,
         )
     )
     assert await office.accounts.get("b") == made
+    assert (made.calling_hours, made.closed_on_holidays) == (("mon-fri 09:00-20:00", "sun closed"), True)
+    assert (made.max_attempts, made.redial_delays_s, made.number_most_dials) == (3, {"soon": (300.0, 900.0)}, 7)
     assert (made.country, made.allowed_countries, made.allowed_specials) == ("DE", ("DE", "AT"), frozenset({"toll_free"}))
     assert (made.caller_ids, made.trunk, made.paused, made.inflight, made.ready) == (("+4930123456",), "main", False, 0, 0)
     changed = await office.accounts.update(
         "b", AccountChange(max_concurrent=3, paused=True, allowed_specials=(), agent_name="")
     )
     assert changed == dataclasses.replace(made, max_concurrent=3, paused=True, allowed_specials=frozenset(), agent_name="")
+    uncapped = await office.accounts.update("b", AccountChange(number_most_dials=0, caller_id_cap=0, calling_hours=()))
+    assert uncapped == dataclasses.replace(changed, number_most_dials=None, caller_id_cap=None, calling_hours=())
     assert [account.name for account in await office.accounts.list()] == ["acme", "b"]
 
 
@@ -61,6 +77,21 @@ BAD_ACCOUNTS: list[tuple[dict[str, Any], str]] = [
     ({"allowed_specials": ("Toll Free",)}, "allowed_specials: 'Toll Free'"),
     ({"caller_ids": ("2125550100",)}, "caller_ids: '2125550100' is not an E.164"),
     ({"agent_name": "x" * 256}, "agent_name"),
+    ({"calling_hours": ("25:00-26:00",)}, "calling hours '25:00-26:00': 25:00 is no time of day"),
+    ({"calling_hours": ("sun closed",)}, "no day of the week is ever open"),
+    ({"calling_hours": ("zone Mars/Olympus",)}, "'Mars/Olympus' is no time zone"),
+    ({"max_attempts": 0}, "max_attempts must be from 1 to 50"),
+    ({"redial_delays_s": {"soon": (-1.0,)}}, "a delay of redial class soon must be above 0"),
+    ({"redial_delays_s": {"sooner": (60.0,)}}, "no redial class 'sooner'; did you mean soon"),
+    (
+        {"redial_delays_s": {"soon": (60.0,)}, "number_gap_s": 61.0},
+        "60 s of redial class soon is shorter than the account's 61 s",
+    ),
+    ({"redial_jitter": 1.1}, "redial_jitter must be from 0 to 1"),
+    ({"number_gap_s": -1.0}, "number_gap_s must be from 0"),
+    ({"number_window_s": 59.0}, "number_window_s must be from 60"),
+    ({"number_most_dials": -1}, "number_most_dials must be from"),
+    ({"caller_id_cap": -1}, "caller_id_cap must be from"),
 ]
 
 
@@ -142,12 +173,19 @@ async def test_two_workers_of_one_name_are_two_and_stop_one_by_one(office: Offic
     first = await office.workers.register(name="same", version="1", capacity=5)
     second = await office.workers.register(name="same", version="1", capacity=5)
     assert first != second
-    assert await office.workers.heartbeat(first, live_calls=3)
+    assert await office.workers.heartbeat(first, live_calls=3, capacity=5, draining=False)
     for _ in range(2):
         await office.workers.deregister(first)
-    assert not await office.workers.heartbeat(first, live_calls=3)
+    assert not await office.workers.heartbeat(first, live_calls=3, capacity=5, draining=False)
     assert [worker.id for worker in await office.workers.list() if worker.name == "same"] == [second]
 
 
 async def test_the_deployments_id_stays(office: Office):
     assert await office.workers.deployment_id() == await office.workers.deployment_id()
+
+
+async def test_a_policy_that_a_hand_wrote_wrongly_is_shown_and_keeps_nobody_from_pausing_the_account(office: Office):
+    await office.sql("""UPDATE accounts SET redial_delays = '{"soon": 5}', calling_hours = '{25:00}' WHERE name = 'acme'""")
+    assert (await office.accounts.get("acme")).calling_hours == ("25:00",)
+    paused = await office.accounts.update("acme", AccountChange(paused=True))
+    assert (paused.paused, paused.redial_delays_s) == (True, {"soon": (5,)})

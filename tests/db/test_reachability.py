@@ -12,7 +12,9 @@ from orchestrator.errors import BadInput, DatabaseUnavailable
 from orchestrator.ids import CallId
 from orchestrator.store.calls import CallStore
 from orchestrator.store.listener import Listener
-from orchestrator.store.pool import Database
+from orchestrator.store.pool import Contended, Database, own_errors
+from orchestrator.store.queue import QueueStore
+from orchestrator.store.switches import SwitchStore
 from orchestrator.store.views import CallFilter
 from orchestrator.store.workers import WorkerStore
 from tests.db.office import Office
@@ -124,7 +126,8 @@ class Ear:
     def __init__(self, url: str) -> None:
         self.queue = asyncio.Event()
         self.cancels: asyncio.Queue[CallId | None] = asyncio.Queue()
-        self.listener = Listener(url, on_queue=self.queue.set, on_cancel=self.cancels.put_nowait)
+        self.stopped = asyncio.Event()
+        self.listener = Listener(url, on_queue=self.queue.set, on_cancel=self.cancels.put_nowait, on_stop=self.stopped.set)
 
 
 @pytest.fixture
@@ -152,6 +155,15 @@ async def test_new_calls_and_cancels_are_heard(office: Office, ear: Ear):
         assert await ear.cancels.get() == call.call_id
 
 
+async def test_the_kill_switch_and_a_hold_are_heard(office: Office, ear: Ear):
+    switches = SwitchStore(database=office.database)
+    for throw in (switches.stop, switches.hold):
+        ear.stopped.clear()
+        await throw("fire")
+        async with asyncio.timeout(10):
+            await ear.stopped.wait()
+
+
 async def test_a_listener_that_was_cut_off_says_so_and_comes_back_and_makes_everybody_look(
     office: Office, ear: Ear, database_url: str
 ):
@@ -176,3 +188,35 @@ async def test_a_listener_without_a_database_goes_on_trying():
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+# -- what others hold
+
+
+@pytest.mark.parametrize(
+    "error",
+    [asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.LockNotAvailableError],
+    ids=lambda e: e.sqlstate,
+)
+def test_what_was_rolled_back_for_another_s_sake_is_to_be_asked_again(error: type[asyncpg.PostgresError]):
+    with pytest.raises(DatabaseUnavailable, match="ask again"), own_errors():
+        raise error("in the way")
+
+
+async def test_a_write_that_waits_too_long_for_a_row_raises_what_callers_ask_again_for(office: Office, database_url: str):
+    call = await office.dialing()
+    ((name,),) = await office.sql("SELECT current_database()")
+    await office.sql(f"ALTER DATABASE \"{name}\" SET lock_timeout = '100ms'")
+    impatient = Database(database_url, min_size=1, max_size=1)
+    await impatient.open()
+    queue = QueueStore(database=impatient, worker_id=office.queue._worker_id)
+    other = await asyncpg.connect(database_url)
+    try:
+        async with other.transaction():
+            await other.execute("SELECT FROM calls WHERE id = $1 FOR UPDATE", call.call_id)
+            with pytest.raises(Contended):
+                await queue.record_ringing(call, pdd_ms=800, detail={})
+        assert await queue.record_ringing(call, pdd_ms=800, detail={})
+    finally:
+        await other.close()
+        await impatient.close()

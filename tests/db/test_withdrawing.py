@@ -50,7 +50,7 @@ async def test_a_held_call_is_canceled_through_its_worker(office: Office, stage:
 async def test_an_ended_call_is_no_longer_to_be_canceled(office: Office):
     call = await office.active()
     await office.calls.request_cancel(call.call_id)
-    assert await office.queue.finish(call, HUNG_UP)
+    assert await office.finish(call, HUNG_UP)
     assert await office.queue.canceled_calls() == []
     assert await office.calls.request_cancel(call.call_id) is CancelResult.ALREADY_ENDED
 
@@ -64,7 +64,7 @@ async def test_a_call_that_goes_back_although_somebody_withdrew_it_is_canceled(o
     call = await getattr(office, stage)()
     await office.calls.request_cancel(call.call_id)
     for _ in range(2):
-        assert await office.queue.requeue(call, delay_s=0, waiting_for=WaitingFor.AGENT, detail={"why": "no agent"})
+        assert await office.ends.requeue(call, delay_s=0, waiting_for=WaitingFor.AGENT, detail={"why": "no agent"})
     view = await office.calls.show(call.call_id)
     assert (view.call.state, view.call.end_reason) == (State.CANCELED, EndReason.CANCELED_BY_REQUEST)
     assert all(attempt.ended_at for attempt in view.attempts)
@@ -78,10 +78,10 @@ async def test_a_call_that_expires_ends_with_the_reason_of_what_it_waited_for(of
     for waiting_for in WaitingFor:
         for delay_s in (0.0, 60.0):
             call = await office.claimed()
-            assert await office.queue.requeue(call, delay_s=delay_s, waiting_for=waiting_for, detail={})
+            assert await office.ends.requeue(call, delay_s=delay_s, waiting_for=waiting_for, detail={})
             ids[call.call_id] = waiting_for
             await office.sql("UPDATE calls SET priority = -1 WHERE id = $1", call.call_id)
-            await office.queue.stage_due_calls(10)
+            await office.stage(10)
     assert await office.queue.expire_calls(100) == []
     await let_expire(office, *ids)
     assert dict(await office.queue.expire_calls(100)) == {call_id: EXPIRY_REASONS[waiting] for call_id, waiting in ids.items()}
@@ -119,12 +119,12 @@ async def test_an_expired_call_says_what_it_waited_for(office: Office):
     (claimed,) = await office.queue.claim_calls(20)
     (other,) = await office.sql("SELECT id FROM calls WHERE state = 'ready'")
     assert await expire(other["id"]) == "account_slot"
-    assert await office.queue.finish(claimed, BUSY)
+    assert await office.finish(claimed, BUSY)
 
 
 async def test_an_expired_call_closes_the_attempt_whose_dials_rang_nowhere(office: Office):
     call = await office.dialing()
-    assert await office.queue.requeue(call, delay_s=60, waiting_for=WaitingFor.TRUNK_CAPACITY, detail={"sip_code": 503})
+    assert await office.ends.requeue(call, delay_s=60, waiting_for=WaitingFor.TRUNK_CAPACITY, detail={"sip_code": 503})
     await let_expire(office, call.call_id)
     assert await office.queue.expire_calls(10) == [(call.call_id, EndReason.SIP_FAILED_CAPACITY)]
     (attempt,) = (await office.calls.show(call.call_id)).attempts
@@ -141,18 +141,18 @@ async def test_a_held_call_does_not_expire(office: Office):
 async def test_an_expired_call_is_not_staged(office: Office):
     (call_id,) = await office.enqueue()
     await let_expire(office, call_id)
-    assert await office.queue.stage_due_calls(10) == 0
+    assert await office.stage(10) == 0
 
 
 async def test_a_delay_beyond_the_expiry_ends_in_expiry_and_not_in_another_dial(office: Office):
     call = await office.claimed(expires_at=datetime.now(UTC) + timedelta(seconds=30))
-    assert await office.queue.requeue(call, delay_s=600, waiting_for=WaitingFor.AGENT, detail={})
+    assert await office.ends.requeue(call, delay_s=600, waiting_for=WaitingFor.AGENT, detail={})
     row = (await office.calls.show(call.call_id)).call
     assert row.run_at > row.expires_at
     await office.sql(
         "UPDATE calls SET run_at = now() - interval '1 s', expires_at = now() - interval '2 s' WHERE id = $1", call.call_id
     )
-    assert await office.queue.stage_due_calls(10) == 0
+    assert await office.stage(10) == 0
     assert await office.queue.expire_calls(10) == [(call.call_id, EndReason.AGENT_NEVER_JOINED)]
 
 

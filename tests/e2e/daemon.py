@@ -39,8 +39,9 @@ url = "{database_url}"
 name = "e2e"
 poll_s = 0.1
 sweep_s = 0.2
-heartbeat_s = 1.0
-lease_s = 5.0
+heartbeat_s = {heartbeat_s}
+lease_s = {lease_s}
+orphan_sweep_s = 1.0
 drain_s = 30.0
 
 [carrier]
@@ -135,7 +136,14 @@ class Desk:
         finally:
             await connection.close()
         await TrunkStore(database=self._database).create(
-            NewTrunk(name=TRUNK, sip_trunk_id=self.stand_in.trunk_id, max_channels=100, max_cps=50, caller_ids=(CALLER_ID,))
+            NewTrunk(
+                name=TRUNK,
+                sip_trunk_id=self.stand_in.trunk_id,
+                max_channels=100,
+                max_cps=100,
+                dial_slack_ms=1000,
+                caller_ids=(CALLER_ID,),
+            )
         )
         await AccountStore(database=self._database).create(
             NewAccount(
@@ -145,6 +153,7 @@ class Desk:
                 trunk=TRUNK,
                 agent_name=AGENT_NAME,
                 ring_timeout_s=RING_TIMEOUT_S,
+                calling_hours=("always",),
             )
         )
 
@@ -185,14 +194,16 @@ def start_daemon(
     stand_in: StandIn,
     directory: Path,
     allowance_s: float = 0.0,
+    lease_s: float = 5.0,
     furnish: bool = True,
+    hears_webhooks: bool = True,
 ) -> Daemon:
     """Start a daemon, on a database that is furnished first. It hears the server's webhooks.
 
     `allowance_s` 0: dials that nobody answers are ended by the SIP service's ring time, since that starts before our own.
     """
     # The server sends its webhooks to one port only; daemons of one test process run one after the other.
-    http_port = server.webhook_port or free_port()
+    http_port = (server.webhook_port if hears_webhooks else None) or free_port()
     config = directory / "orchestrator.toml"
     config.write_text(
         CONFIG.format(
@@ -202,6 +213,8 @@ def start_daemon(
             api_secret=server.api_secret,
             allowance_s=allowance_s,
             http_port=http_port,
+            lease_s=lease_s,
+            heartbeat_s=lease_s / 5,
         )
     )
     if furnish:

@@ -20,7 +20,8 @@ from tests.e2e.daemon import CALLER_ID, Daemon, Desk, number
 pytestmark = [pytest.mark.livekit, pytest.mark.xdist_group("livekit")]
 
 RINGS_OUT, TALKS_ON, HANGS_UP_AT_ONCE, MEDIA_LOST = 3, 30, 16, 15
-SERIES = 1
+SERIES = 20
+"""Of the first scene; each has a number of its own, since nobody is called by two calls at once."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,10 @@ SCENES = {
 def played(daemon: Daemon) -> Mapping[str, CallView]:
     """All scenes, played at once, each as it ended."""
 
-    async def play(scene: Scene, desk: Desk) -> CallView:
+    async def play(scene: Scene, desk: Desk, series: int) -> CallView:
         expires_at = datetime.now().astimezone() + timedelta(seconds=scene.expires_in_s) if scene.expires_in_s else None
         call_id = await desk.enqueue(
-            number(scene.line, series=SERIES), metadata=scene.metadata, expires_at=expires_at, **scene.fields
+            number(scene.line, series=series), metadata=scene.metadata, expires_at=expires_at, **scene.fields
         )
         if scene.meanwhile is not None:
             await scene.meanwhile(desk, call_id)
@@ -85,7 +86,7 @@ def played(daemon: Daemon) -> Mapping[str, CallView]:
 
     async def play_all() -> Mapping[str, CallView]:
         async with daemon.desk() as desk:
-            views = await asyncio.gather(*(play(scene, desk) for scene in SCENES.values()))
+            views = await asyncio.gather(*(play(scene, desk, SERIES + index) for index, scene in enumerate(SCENES.values())))
             return dict(zip(SCENES, views, strict=True))
 
     return asyncio.run(play_all())

@@ -48,7 +48,7 @@ ROWS = [
     Row("180, 603", 2, EndReason.USER_HUNG_UP_RINGING, 603),
     Row("603 with X-Twilio-Error", 8, EndReason.SIP_FAILED_NUMBER_BLOCKED, 603, rings=False),
     Row("404", 7, EndReason.SIP_FAILED_WRONG_NUMBER, 404, rings=False),
-    Row("403", 17, EndReason.SIP_FAILED_TRUNK_CONFIG, 403, rings=False),
+    Row("403", 17, EndReason.SIP_FAILED_TRUNK_CONFIG, rings=False, dialled=Dialled.NO, expires_in_s=6.0),
     Row("180, 480 with Q.850 20", 25, EndReason.VOICEMAIL_DETECTED_PRECONNECT, 480),
     Row("183 with audio, 480", 19, EndReason.VOICEMAIL_DETECTED_PRECONNECT, 480),
     Row("503", 18, EndReason.SIP_FAILED_SERVER_ERROR, 503, rings=False),
@@ -110,14 +110,21 @@ def test_each_row_rings_one_phone_at_most_once(daemon: Daemon, played: Mapping[s
     assert len(dials(daemon, played[row.name])) == 1
 
 
-def test_what_rang_nobody_goes_back_to_the_queue_unspent(daemon: Daemon, played: Mapping[str, CallView]) -> None:
-    view = played["SIP service over its CPU guard"]
+@pytest.mark.parametrize("row", [row for row in ROWS if row.expires_in_s], ids=lambda row: row.name)
+def test_what_rang_nobody_goes_back_to_the_queue_unspent(daemon: Daemon, played: Mapping[str, CallView], row: Row) -> None:
+    view = played[row.name]
     received = dials(daemon, view)
     assert received
-    assert [dial.invited_at_s for dial in received] == [None] * len(received)
+    assert [dial.ringing_at_s for dial in received] == [None] * len(received)
     assert [dial.spent for dial in view.dials] == [False] * len(received)
+    assert [attempt.number for attempt in view.attempts] == [1]
     states = [event.state for event in view.events if event.state is not None]
     assert (State.DIALING, State.SCHEDULED) in pairwise(states)
+
+
+def test_a_sip_service_over_its_cpu_guard_sends_no_invite(daemon: Daemon, played: Mapping[str, CallView]) -> None:
+    received = dials(daemon, played["SIP service over its CPU guard"])
+    assert [dial.invited_at_s for dial in received] == [None] * len(received)
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.rings], ids=lambda row: row.name)

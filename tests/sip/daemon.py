@@ -89,10 +89,19 @@ class Desk:
         trunks = TrunkStore(database=self._database)
         for name, trunk_id in trunk_ids.items():
             await trunks.create(
-                NewTrunk(name=name, sip_trunk_id=trunk_id, max_channels=100, max_cps=50, caller_ids=(CALLER_ID,))
+                NewTrunk(
+                    name=name, sip_trunk_id=trunk_id, max_channels=100, max_cps=100, dial_slack_ms=1000, caller_ids=(CALLER_ID,)
+                )
             )
         await AccountStore(database=self._database).create(
-            NewAccount(name=ACCOUNT, max_concurrent=50, country="GB", agent_name=AGENT_NAME, ring_timeout_s=RING_TIMEOUT_S)
+            NewAccount(
+                name=ACCOUNT,
+                max_concurrent=50,
+                country="GB",
+                agent_name=AGENT_NAME,
+                ring_timeout_s=RING_TIMEOUT_S,
+                calling_hours=("always",),
+            )
         )
 
     async def enqueue(self, far_end: str, *, metadata: Mapping[str, Any] | None = None, **fields: Any) -> CallId:

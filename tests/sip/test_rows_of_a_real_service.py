@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -35,6 +36,7 @@ class Row:
     sip_code: int | None = None
     rings: bool = True
     dialled: Dialled = Dialled.YES
+    expires_in_s: float | None = None
 
 
 ROWS = [
@@ -43,7 +45,7 @@ ROWS = [
     Row("declines", EndReason.USER_HUNG_UP_RINGING, 603),
     Row("blocked", EndReason.SIP_FAILED_NUMBER_BLOCKED, 603, rings=False),
     Row("wrong_number", EndReason.SIP_FAILED_WRONG_NUMBER, 404, rings=False),
-    Row("forbidden", EndReason.SIP_FAILED_TRUNK_CONFIG, 403, rings=False),
+    Row("forbidden", EndReason.SIP_FAILED_TRUNK_CONFIG, rings=False, dialled=Dialled.NO, expires_in_s=15.0),
     Row("absent", EndReason.VOICEMAIL_DETECTED_PRECONNECT, 480),
     Row("announcement", EndReason.VOICEMAIL_DETECTED_PRECONNECT, 480),
     Row("network_error", EndReason.SIP_FAILED_SERVER_ERROR, 503, rings=False),
@@ -59,7 +61,13 @@ def played(daemon: Daemon) -> Mapping[str, CallView]:
 
     async def play() -> Mapping[str, CallView]:
         async with daemon.desk() as desk:
-            calls = {row.far_end: await desk.enqueue(row.far_end) for row in ROWS}
+            now = datetime.now().astimezone()
+            calls = {
+                row.far_end: await desk.enqueue(
+                    row.far_end, expires_at=now + timedelta(seconds=row.expires_in_s) if row.expires_in_s else None
+                )
+                for row in ROWS
+            }
             views = await asyncio.gather(*(desk.until_ended(call_id) for call_id in calls.values()))
             return dict(zip(calls, views, strict=True))
 
@@ -79,11 +87,22 @@ def test_each_row_ends_in_its_reason(played: Mapping[str, CallView], row: Row) -
     assert (outcome.reason, outcome.sip_code, outcome.dialled) == (row.reason, row.sip_code, row.dialled), played[row.far_end]
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.far_end)
+@pytest.mark.parametrize("row", [row for row in ROWS if not row.expires_in_s], ids=lambda row: row.far_end)
 def test_each_row_is_one_dial_and_one_invite(exchange: Exchange, played: Mapping[str, CallView], row: Row) -> None:
     view = played[row.far_end]
     assert len(view.dials) == 1
     assert len(far_call(exchange, view).invites) == 1
+
+
+def test_a_refusal_that_proves_that_no_phone_rang_is_dialled_again_each_time_with_one_invite(
+    exchange: Exchange, played: Mapping[str, CallView]
+) -> None:
+    view = played["forbidden"]
+    calls = exchange.calls(to=view.call.to)
+    assert len(calls) == len(view.dials) > 1
+    assert [len(call.invites) for call in calls] == [1] * len(calls)
+    assert [dial.spent for dial in view.dials] == [False] * len(calls)
+    assert [attempt.number for attempt in view.attempts] == [1]
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.rings], ids=lambda row: row.far_end)

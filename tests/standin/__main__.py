@@ -31,6 +31,7 @@ async def serve(arguments: argparse.Namespace) -> None:
         trunks=trunks,
         ledger=LedgerWriter(path=arguments.ledger),
         time_scale=arguments.time_scale,
+        has_media=not arguments.no_media,
     )
     structlog.configure(
         processors=[structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)]
@@ -65,6 +66,7 @@ def main() -> None:
     parser.add_argument("--time-scale", type=float, default=1.0, help="how much faster than their scripts callees are")
     parser.add_argument("--trunk", default=DEFAULT_TRUNK, help="id of a trunk that exists from the start")
     parser.add_argument("--trunk-number", default="+12025550199", help="its number")
+    parser.add_argument("--no-media", action="store_true", help="callees make no sound and hear none: for load")
     arguments = parser.parse_args()
     asyncio.run(serve(arguments))
     # The client library's threads must not delay the end, nor a connection that is still being made.

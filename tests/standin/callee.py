@@ -49,13 +49,16 @@ class Callee:
         name: str,
         metadata: str,
         attributes: Mapping[str, str],
+        has_media: bool = True,
     ) -> None:
+        """`has_media`: False is for load, when nobody listens: it joins without a track."""
         self.gone = asyncio.Event()
         """Set once it is in the room no more, whoever wanted that."""
         self.heard_s = 0.0
         self.digits = ""
         self._identity = identity
         self._url = url
+        self._has_media = has_media
         self._token = (
             api.AccessToken(api_key, api_secret)
             .with_identity(identity)
@@ -84,6 +87,8 @@ class Callee:
         """Join and publish a track that carries silence. Raises NotJoinedError."""
         try:
             await self._room.connect(self._url, self._token, rtc.RoomOptions(auto_subscribe=False))
+            if not self._has_media:
+                return
             self._source = rtc.AudioSource(RATE_HZ, 1, queue_size_ms=200)
             track = rtc.LocalAudioTrack.create_audio_track(self._room.local_participant.identity, self._source)
             await self._room.local_participant.publish_track(
@@ -99,7 +104,8 @@ class Callee:
     def play(self, frames: Iterable[array[int]]) -> None:
         """Play frames of 16-bit samples, then silence."""
         self.hush()
-        self._playing = asyncio.create_task(self._play(frames))
+        if self._has_media:
+            self._playing = asyncio.create_task(self._play(frames))
 
     def hush(self) -> None:
         """Stop playing."""
@@ -124,8 +130,11 @@ class Callee:
         self.hush()
         for listening in self._listening.values():
             listening.cancel()
-        async with asyncio.timeout(_LEAVE_S):
-            await self._room.disconnect(reason=rtc.DisconnectReason.Value(leave.value))
+        try:
+            async with asyncio.timeout(_LEAVE_S):
+                await self._room.disconnect(reason=rtc.DisconnectReason.Value(leave.value))
+        except TimeoutError:
+            _log.warning("not_left_in_time", identity=self._identity)
         if self._source is not None:
             await self._source.aclose()
 

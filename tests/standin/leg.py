@@ -45,6 +45,8 @@ _DIGIT_S = 0.25
 _PAUSE_S = 0.5
 """`w` among digits that are sent."""
 
+JOIN_TIMEOUT_S = 5.0
+"""The SIP service gives up joining after so long; it dials nobody then."""
 _SHOWN_S = 2.0
 _LOOK_S = 0.01
 
@@ -136,14 +138,20 @@ class Leg:
                 await asyncio.sleep(after_s)
                 error = CPU_EXHAUSTED if text == "cpu exhausted" else from_sip_service("unavailable", text)
                 raise _Over(f"not dialled: {text}", leave=None, error=error)
+        asked_s = self._loop.time()
         try:
             await self._callee.join()
         except NotJoinedError as error:
             raise _Over(f"not dialled: {error}", leave=None, error=ROOM_GONE) from error
+        if self._loop.time() - asked_s > JOIN_TIMEOUT_S:
+            error = from_sip_service("unavailable", "joining the room timed out")
+            raise _Over("not dialled: joined too late", leave=Leave.DROPPED, error=error)
         # A real INVITE takes long enough for everybody to have seen the participant before its answer comes.
         shown_by_s = self._loop.time() + _SHOWN_S
         while not await self._is_shown() and self._loop.time() < shown_by_s:
             await asyncio.sleep(_LOOK_S)
+        if self._callee.gone.is_set():
+            raise _Over("not dialled: removed", leave=None, error=ROOM_GONE)
         self.joined.set_result(self._info(self._callee.sid))
 
     async def _follow_script(self) -> None:

@@ -72,8 +72,14 @@ class Server:
 class StandIn:
     """The stand-in as a web application."""
 
-    def __init__(self, *, server: Server, trunks: TrunkBook, ledger: LedgerWriter, time_scale: float) -> None:
-        """`time_scale`: how much faster than their scripts callees are. What requests ask for stays in real seconds."""
+    def __init__(
+        self, *, server: Server, trunks: TrunkBook, ledger: LedgerWriter, time_scale: float, has_media: bool = True
+    ) -> None:
+        """`time_scale`: how much faster than their scripts callees are. What requests ask for stays in real seconds.
+
+        `has_media`: False is for load: callees make no sound and hear none.
+        """
+        self._has_media = has_media
         self._server = server
         self._trunks = trunks
         self._ledger = ledger
@@ -228,6 +234,7 @@ class StandIn:
                 name=request.participant_name,
                 metadata=request.participant_metadata,
                 attributes=attributes,
+                has_media=self._has_media,
             ),
             ledger=self._ledger,
             is_shown=lambda: self._is_shown(request.room_name, identity),

@@ -9,14 +9,15 @@ import pytest
 from orchestrator.errors import ForbiddenTransition
 from orchestrator.lifecycle import HOLDING, TRANSITIONS, State, check_transition
 
-# OUTCOMES.md, States: "Allowed transitions, all others are errors".
+# OUTCOMES.md, States: "Allowed transitions, all others are errors"; and what its redial class `later` needs for calls that a
+# machine answered: the next attempt (active to scheduled), and the end as that attempt ended, should the next one never come.
 ALLOWED = {
-    "scheduled": ["ready", "not_connected", "canceled"],
-    "ready": ["claimed", "scheduled", "not_connected", "canceled"],
+    "scheduled": ["ready", "ended", "not_connected", "canceled"],
+    "ready": ["claimed", "scheduled", "ended", "not_connected", "canceled"],
     "claimed": ["dialing", "ready", "scheduled", "not_connected", "canceled"],
     "dialing": ["ringing", "active", "scheduled", "not_connected", "canceled"],
     "ringing": ["active", "scheduled", "not_connected", "canceled"],
-    "active": ["ended"],
+    "active": ["ended", "scheduled"],
     "ended": [],
     "not_connected": [],
     "canceled": [],
@@ -60,9 +61,12 @@ def test_every_state_can_be_reached_and_left_for_an_end() -> None:
     assert reached == set(State)
 
 
-def test_only_an_active_call_ends_and_an_active_call_does_nothing_else() -> None:
-    assert [before for before in State if State.ENDED in TRANSITIONS[before]] == [State.ACTIVE]
-    assert TRANSITIONS[State.ACTIVE] == {State.ENDED}
+def test_an_active_call_ends_or_is_followed_by_another_attempt() -> None:
+    assert TRANSITIONS[State.ACTIVE] == {State.ENDED, State.SCHEDULED}
+
+
+def test_nothing_that_a_worker_holds_ends_as_answered_unless_it_is_active() -> None:
+    assert {before for before in HOLDING if State.ENDED in TRANSITIONS[before]} == {State.ACTIVE}
 
 
 def test_whatever_has_been_dialled_does_not_return_to_a_lane_without_a_delay() -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.callfile import MAX_LINE_BYTES, BadLine, CallFile, Row
+from orchestrator.cli.callfile import CallFile
+from orchestrator.cli.rowfile import MAX_LINE_BYTES, BadLine, Row
 from orchestrator.errors import BadInput
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -27,11 +27,19 @@ class Queue:
         self.goes_away_after = goes_away_after
         self._ids = count(1)
 
-    async def check(self, requests: Sequence[NewCallRequest]) -> list[NewCall | Refused]:
+    async def check(
+        self, requests: Sequence[NewCallRequest], *, key_of: Callable[[E164], str] | None = None
+    ) -> list[NewCall | Refused]:
+        assert key_of is not None
         return [
             Refused(BadInput("no such number"), to=E164(request.to))
             if request.to.endswith("99")
-            else NewCall(account=request.account, to=request.to, idempotency_key=request.key, batch=request.batch)
+            else NewCall(
+                account=request.account,
+                to=request.to,
+                idempotency_key=key_of(E164(request.to)) if request.key is None else request.key,
+                batch=request.batch,
+            )
             for request in requests
         ]
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from sip.livekit.endsignal import END_ATTRIBUTE, end_call
+from sip.livekit.endsignal import END_ATTRIBUTE, OPT_OUT_ATTRIBUTE, end_call, report_opt_out
 
 
 class FakeRoom:
@@ -60,6 +60,16 @@ async def test_a_reason_is_never_empty_since_an_empty_attribute_is_none() -> Non
     async with asyncio.timeout(5):
         await end_call(room, "")
     assert room.attributes[END_ATTRIBUTE]
+
+
+async def test_an_opt_out_carries_the_reason_and_is_never_empty() -> None:
+    for reason in ("never again", ""):
+        room = FakeRoom(closes=False)
+        telling = asyncio.ensure_future(report_opt_out(room, reason))
+        await asyncio.sleep(0)
+        assert room.attributes == {OPT_OUT_ATTRIBUTE: reason or "asked by the callee"}
+        assert not room.left
+        telling.cancel()
 
 
 def test_agents_get_it_without_anything_heavy() -> None:

@@ -234,8 +234,11 @@ def test_a_lost_result_is_reconciled_until_the_ring_time_and_a_margin_are_over()
     desk = Desk(ring_timeout_s=20.0, post_dial_allowance_s=10.0)
     desk.fails(101.0, result_unknown("lost"))
     desk.expires(139.9)
+    desk.look(None, 140.0, 140.1)
     assert not desk.leg.room_must_go
-    desk.expires(140.0)
+    desk.expires(140.1)
+    desk.look(None, 140.6, 140.7)
+    desk.expires(140.7)
     assert desk.leg.room_must_go
     desk.leg.room_deleted()
     assert desk.end.dialled is Dialled.UNKNOWN
@@ -257,6 +260,18 @@ def test_a_deleted_room_whose_request_stays_silent_is_deleted_once_more_and_then
     assert desk.leg.room_must_go
     desk.leg.room_deleted()
     assert desk.end.cause is HangupCause.ORDERED
+
+
+def test_after_a_standstill_a_room_with_a_conversation_in_it_does_not_go():
+    desk = Desk(ring_timeout_s=20.0, post_dial_allowance_s=10.0)
+    desk.look("ringing", 101.0, 101.1)
+    desk.fails(400.0, result_unknown("no answer in time: nobody read it"))
+    desk.expires(400.0)
+    assert not desk.leg.room_must_go
+    desk.look("active", 400.3, 400.4)
+    desk.expires(400.8)
+    assert not desk.leg.room_must_go
+    assert [type(event) for event in desk.told] == [Ringing, Answered]
 
 
 async def test_digits_cannot_be_sent_and_say_who_can(desk):

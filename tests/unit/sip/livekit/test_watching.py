@@ -9,7 +9,7 @@ import pytest
 
 from sip.causes import HangupCause
 from sip.clock import Clock
-from sip.leg import AgentJoined, AgentLeft, Dialled, EndSignal, RoomClosed
+from sip.leg import AgentJoined, AgentLeft, Dialled, EndSignal, OptOut, RoomClosed
 from sip.livekit.leg import Stage
 from sip.livekit.room import LiveKitRoom
 from sip.livekit.watch import Watch
@@ -89,6 +89,40 @@ async def test_an_agent_that_gave_the_end_signal_leaves_on_purpose(line):
     assert isinstance(left, AgentLeft)
     assert left.on_purpose
     assert left.reason == "goal reached"
+
+
+async def test_an_opt_out_is_told_once_however_often_it_is_seen(line):
+    room, _, _ = await line.answered()
+    line.livekit.puts_agent(room.name)
+    await next_event(room)
+    line.livekit.puts_agent(room.name, **{"orchestrator.do_not_call": "never again"})
+    opt_out = await next_event(room)
+    assert isinstance(opt_out, OptOut)
+    assert (opt_out.identity, opt_out.reason) == (AGENT, "never again")
+    await look_again(line)
+    line.livekit.removes(room.name, AGENT)
+    line.receives(left_notice(line, room, AGENT, "CLIENT_INITIATED", **{"orchestrator.do_not_call": "never again"}))
+    assert isinstance(await next_event(room), AgentLeft)
+
+
+async def test_an_opt_out_that_no_look_caught_is_found_in_the_webhook(make_line):
+    line = await make_line(active_look_s=60.0)
+    room = await line.open()
+    line.livekit.puts_agent(room.name)
+    await next_event(room)
+    line.livekit.removes(room.name, AGENT)
+    line.receives(left_notice(line, room, AGENT, "CLIENT_INITIATED", **{"orchestrator.do_not_call": "never again"}))
+    opt_out = await next_event(room)
+    assert isinstance(opt_out, OptOut)
+    assert opt_out.reason == "never again"
+    assert isinstance(await next_event(room), AgentLeft)
+
+
+async def test_an_opt_out_of_somebody_who_is_no_agent_counts_for_nothing(line):
+    room, _, _ = await line.answered()
+    line.receives(left_notice(line, room, "listener-1", "CLIENT_INITIATED", **{"orchestrator.do_not_call": "never again"}))
+    line.livekit.puts_agent(room.name)
+    assert isinstance(await next_event(room), AgentJoined)
 
 
 async def test_an_end_signal_that_no_look_caught_is_found_in_the_webhook(make_line):

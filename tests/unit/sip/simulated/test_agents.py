@@ -8,7 +8,7 @@ import pytest
 
 from sip.causes import HangupCause
 from sip.errors import RoomRefused
-from sip.leg import AgentJoined, AgentLeft, Answered, Ended, EndSignal, Ringing, RoomClosed
+from sip.leg import AgentJoined, AgentLeft, Answered, Ended, EndSignal, OptOut, Ringing, RoomClosed
 from sip.simulated import callees
 from sip.simulated.agents import Behaviour, behaviour_of
 
@@ -53,6 +53,16 @@ async def test_an_agent_that_ends_after_5_s_gives_its_signal_and_waits(desk: Des
     assert of_agents(events) == [EndSignal]
     assert events[0].at.at_s - answered.at.at_s == pytest.approx(5.0, abs=0.1)
     assert events[0].reason
+
+
+async def test_an_agent_that_opts_out_says_so_and_stays(desk: Desk):
+    room, _leg = await desk.dialled(callees.AGENT_SAYS_GOODBYE, behaviour="opts_out")
+    answered = await until(room, Answered)
+    opt_out = await until(room, OptOut)
+    assert opt_out.at.at_s - answered.at.at_s == pytest.approx(3.0, abs=0.1)
+    assert opt_out.reason
+    signal = await until(room, EndSignal)
+    assert signal.at.at_s - answered.at.at_s == pytest.approx(7.0, abs=0.1)
 
 
 async def test_an_agent_whose_signal_nobody_heeds_leaves_10_s_later(desk: Desk):
