@@ -198,7 +198,7 @@ class World:
                     if self._own is None or self._own.is_closed():
                         self._own = await asyncpg.connect(self.database_url, timeout=5)
                     return await self._own.fetch(text, *arguments, timeout=20)
-                except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+                except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError):
                     if time.monotonic() > deadline_s:
                         raise
                     if self._own is not None:
