@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help run test test-sip lint bench bench-queue chaos lock clean
+.PHONY: help run test test-sip lint bench bench-queue bench-detection chaos lock clean
 
 help:  ## say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -37,6 +37,9 @@ bench: $(STAMP)  ## the figures of the README, as a table
 
 bench-queue: $(STAMP)  ## the queue's figures, beside pgqueuer and procrastinate on the same Postgres
 	@$(BIN)/python -m tests.bench.queue
+
+bench-detection: $(STAMP)  ## who answered: the detectors on 3,900 labelled calls, beside the cadence rules (needs espeak-ng, flite; 25 minutes)
+	@$(BIN)/python -m tests.bench.detection --keep
 
 chaos: $(STAMP)  ## 2,000 calls while workers, Postgres and LiveKit fail; each protection taken out in turn (15 minutes)
 	@$(BIN)/python -m tests.fixtures.livekit

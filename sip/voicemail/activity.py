@@ -1,0 +1,175 @@
+"""Says of every hop of 10 ms whether it sounds like speech, beside a noise floor that adapts.
+
+A hop is speech when the WebRTC detector says so and the speech band stands out of the noise, or when it stands out of it
+by far. Knows nothing of utterances and tones: tones are taken out by whoever composes (`detector.py`).
+
+Source of the detector: WebRTC's voice activity detector (Gaussian mixtures in six bands), by the `webrtcvad` wheels.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections import deque
+from typing import NamedTuple
+
+import numpy as np
+import webrtcvad
+
+from sip.voicemail.framing import HOP_RATE_HZ, HOP_SAMPLES, Hops
+from sip.voicemail.spectrum import BIN_HZ, Floats, Spectra, level_dbm0
+
+_SPEECH_BAND_HZ = (250.0, 3_400.0)
+"""Hum is below it; above it is nothing that a telephone carries."""
+_SPEECH_BINS = slice(round(_SPEECH_BAND_HZ[0] / BIN_HZ), round(_SPEECH_BAND_HZ[1] / BIN_HZ) + 1)
+_HOP_BYTES = 2 * HOP_SAMPLES
+
+_AGGRESSIVENESS = 2
+"""Of WebRTC's four modes; 3 loses soft beginnings, 0 and 1 call noise speech."""
+_STANDS_OUT_DB = 4.0
+_STANDS_OUT_FAR_DB = 8.0
+_BETWEEN = 0.45
+"""Of the way from the floor to the loudest speech: what stays below it is somebody or something behind the callee."""
+_AT_LEAST_BELOW_DB = 8.0
+_AT_MOST_BELOW_DB = 30.0
+_LOUDEST_FADES_DB = 0.01
+"""In a hop: 1 dB a second, for callees who turn away, and for other callees."""
+_QUIETEST_SPEECH_DBM0 = -56.0
+"""Below this nothing is speech: 19 dB below a speaker at -35 dBm0."""
+_LOWEST_FLOOR_DBM0 = -68.0
+
+_STRETCH_HOPS = 25
+_STRETCHES = 8
+"""The floor is the lowest smoothed level of the last 8 stretches of 250 ms: speech pauses at least so often."""
+_STEADY_HOPS = 40
+_STEADY_DB = 4.0
+"""Sound of 400 ms whose smoothed level moves by less than this is noise: speech moves by 10 dB and more."""
+_SMOOTHING = 0.3
+"""Of the level, per hop: a time constant of about 30 ms."""
+_NOISE_HOPS = 10
+_NOISE_SPREAD_DB = 1.2
+_NOISE_FLATNESS_DB = 4.0
+"""Sound of 100 ms whose level spreads by less, and the arithmetic mean of whose spectrum is less over its geometric mean, is
+noise. Over 100 ms white and pink noise have 0.2 to 1.9 dB, the beginnings of words 6 to 30 (espeak-ng, five languages)."""
+_LOST_AT_MOST_HOPS = 12
+"""Digital silence of up to 120 ms on a line that has noise is lost packets; where it lasts, the line is silent."""
+
+
+class Sound(enum.Enum):
+    """What a hop holds."""
+
+    QUIET = 0
+    SPEECH = 1
+    NOISE = 2
+    """Quiet, and so were the hops before it: what stood out there is steady noise that has begun."""
+    LOST = 3
+    """Its packets were lost."""
+    FAINT = 4
+    """Something that stands out of the noise, but not enough to be the one who spoke before."""
+
+
+class HeardHop(NamedTuple):
+    """What was heard in one hop."""
+
+    sound: Sound
+    level_dbm0: float
+    """Of the speech band."""
+    floor_dbm0: float
+    """Of the noise in it."""
+
+
+class SpeechActivity:
+    """Marks the hops of one stream."""
+
+    def __init__(self) -> None:
+        self._webrtc = webrtcvad.Vad(_AGGRESSIVENESS)
+        self._smooth_dbm0 = _LOWEST_FLOOR_DBM0
+        self._floor_dbm0 = _LOWEST_FLOOR_DBM0
+        self._lowest_dbm0 = [_LOWEST_FLOOR_DBM0] * _STRETCHES
+        self._stretch_dbm0 = 0.0
+        self._hops_in_stretch = 0
+        self._steady_hops = 0
+        self._steady_low_dbm0 = 0.0
+        self._steady_high_dbm0 = 0.0
+        self._recent_dbm0: deque[float] = deque(maxlen=_NOISE_HOPS)
+        self._recent_power: Floats = np.zeros((0, 0), np.float32)
+        self._hops = 0
+        self._zero_hops = 0
+        self._loudest_dbm0 = _LOWEST_FLOOR_DBM0
+
+    def feed(self, hops: Hops, spectra: Spectra) -> list[HeardHop]:
+        """Take `hops` (n, 80) and their spectra; n answers."""
+        raw = hops.tobytes()
+        power = spectra.power[:, _SPEECH_BINS]
+        in_window = power.sum(axis=1).tolist()
+        before = self._recent_power if self._recent_power.size else np.zeros((_NOISE_HOPS, power.shape[1]), np.float32)
+        power = np.concatenate((before, power))
+        self._recent_power = power[-_NOISE_HOPS:].copy()
+        heard = []
+        for at, in_hop in enumerate(spectra.mean_square.tolist()):
+            level = level_dbm0(min(in_window[at], in_hop))  # the window says how much is in the band, the hop when
+            sound = self._sound(raw[_HOP_BYTES * at : _HOP_BYTES * (at + 1)], level, is_zero=in_hop == 0)
+            if (
+                sound in {Sound.SPEECH, Sound.FAINT}
+                and self._hops % 2 == 0
+                and self._is_noise(power[at + 1 : at + 1 + _NOISE_HOPS])
+            ):
+                self._raise_floor(sum(self._recent_dbm0) / _NOISE_HOPS)
+                sound = Sound.NOISE
+            heard.append(HeardHop(sound, level, self._floor_dbm0))
+        return heard
+
+    def _sound(self, hop: bytes, level_dbm0: float, *, is_zero: bool) -> Sound:
+        self._zero_hops = self._zero_hops + 1 if is_zero else 0
+        if 0 < self._zero_hops <= _LOST_AT_MOST_HOPS and self._floor_dbm0 > _LOWEST_FLOOR_DBM0 + 2:
+            return Sound.LOST
+        self._follow(level_dbm0)
+        above_db = level_dbm0 - self._floor_dbm0
+        spoken = self._webrtc.is_speech(hop, HOP_RATE_HZ)
+        if level_dbm0 <= _QUIETEST_SPEECH_DBM0 or above_db <= (_STANDS_OUT_DB if spoken else _STANDS_OUT_FAR_DB):
+            return Sound.QUIET
+        loudest = self._loudest_dbm0 = max(self._loudest_dbm0, self._smooth_dbm0)
+        middle = self._floor_dbm0 + _BETWEEN * (loudest - self._floor_dbm0)
+        threshold = max(loudest - _AT_MOST_BELOW_DB, min(loudest - _AT_LEAST_BELOW_DB, middle))
+        return Sound.SPEECH if max(level_dbm0, self._smooth_dbm0) > threshold else Sound.FAINT
+
+    def _is_noise(self, power: Floats) -> bool:
+        """Whether the last hops are steady and flat; `power` (hops, bins) is theirs."""
+        recent = self._recent_dbm0
+        mean_dbm0 = sum(recent) / _NOISE_HOPS
+        if sum((level - mean_dbm0) ** 2 for level in recent) > _NOISE_HOPS * _NOISE_SPREAD_DB**2:
+            return False
+        of_bins = power.mean(axis=0, dtype=np.float64) + 1e-3
+        flatness_db = 10 * (math.log10(of_bins.mean()) - float(np.log10(of_bins).mean()))
+        return flatness_db < _NOISE_FLATNESS_DB
+
+    def _raise_floor(self, level_dbm0: float) -> None:
+        self._floor_dbm0 = max(self._floor_dbm0, level_dbm0)
+        self._lowest_dbm0 = [max(lowest, level_dbm0) for lowest in self._lowest_dbm0]
+
+    def _follow(self, level_dbm0: float) -> None:
+        """Let the floor follow: down at once, up when a stretch or a steady sound says so."""
+        self._hops += 1
+        self._recent_dbm0.append(level_dbm0)
+        self._loudest_dbm0 -= _LOUDEST_FADES_DB
+        smooth = self._smooth_dbm0 + _SMOOTHING * (max(level_dbm0, _LOWEST_FLOOR_DBM0) - self._smooth_dbm0)
+        self._smooth_dbm0 = smooth
+        self._stretch_dbm0 = min(self._stretch_dbm0, smooth)
+        self._hops_in_stretch += 1
+        if self._hops_in_stretch == _STRETCH_HOPS:
+            self._lowest_dbm0 = [*self._lowest_dbm0[1:], self._stretch_dbm0]
+            self._floor_dbm0 = min(self._lowest_dbm0)
+            self._stretch_dbm0 = 0.0
+            self._hops_in_stretch = 0
+        self._floor_dbm0 = min(self._floor_dbm0, smooth)
+        low = min(self._steady_low_dbm0, smooth)
+        high = max(self._steady_high_dbm0, smooth)
+        if self._steady_hops == 0 or high - low > _STEADY_DB:
+            self._steady_low_dbm0 = self._steady_high_dbm0 = smooth
+            self._steady_hops = 1
+            return
+        self._steady_low_dbm0, self._steady_high_dbm0 = low, high
+        self._steady_hops += 1
+        if self._steady_hops >= _STEADY_HOPS and low > self._floor_dbm0:
+            self._raise_floor(low)
+            self._steady_hops = 0

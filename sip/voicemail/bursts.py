@@ -1,0 +1,174 @@
+"""Bursts: stretches in which one or two steady or sweeping frequencies hold nearly all of the power.
+
+Responsible for finding where a tone may be, from when to when. Does not judge: a long vowel is a burst, too.
+
+In quiet and in noise nothing but a few operations over whole blocks is done; hops are looked at one by one only where a
+tone may be.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from sip.voicemail.framing import HOP_S, HOP_SAMPLES, Hops
+from sip.voicemail.measuring import HIGHEST_HZ, LOWEST_HZ, Burst, Samples, Track, measured, median
+from sip.voicemail.spectrum import BIN_HZ, Spectra
+
+CLOSING_HOPS = 6
+"""So many hops without its tone end a burst: two lost packets of 20 ms are bridged, and a beep is told 80 ms after its end."""
+
+LOOKS_S = (0.6, 1.05, 2.1, 2.6)
+"""A burst that goes on is looked at when it is so old."""
+
+STEADY_HOPS = 7
+"""So many tonal hops, at one frequency, are taken for a tone before it is over."""
+
+LAG_HOPS = 10
+"""Whether a hop is part of a tone is known so many hops later."""
+
+_LOW_BIN, _HIGH_BIN = round(LOWEST_HZ / BIN_HZ), round(HIGHEST_HZ / BIN_HZ) + 1
+_TOTAL = slice(6, 117)  # 187 to 3,625 Hz
+_LOBE = np.arange(-3, 4)  # a Hann window's main lobe, and a sweep's smear
+_WORTH_A_LOOK = 0.38
+_SHARE_OF_ONE, _SHARE_OF_TWO = 0.55, 0.68
+_FADED, _FADING = 0.16, 0.97  # 8 dB below its level is not the tone any more; it may fade by 13 dB a second
+_FEWEST_HOPS = 4
+_WORTH_MEASURING, _LONG_HOPS, _LONG_WORTH_MEASURING = 0.78, 20, 0.68
+_HEARD = 0.125  # 9 dB below
+_STEADY_SHARE, _STEADY_HZ = 0.85, 25.0
+_BEATING_SHARE, _BEATING_HZ = 0.93, 70.0  # two lines less than 60 Hz apart look like one that sways
+_LOOK_HOPS = frozenset(round(look / HOP_S) for look in LOOKS_S)
+_MOST_HOPS = max(_LOOK_HOPS) + 4
+_HELD_HOPS = 60
+_CHUNK_HOPS = 50
+
+_Sight = tuple[float, float, float, float, float]
+
+
+class BurstFinder:
+    """Finds the bursts of one stream. Memory: 18 KB of samples, and 2.6 s of figures of a burst that goes on."""
+
+    def __init__(self) -> None:
+        self._hop = 0
+        self._held: Samples = np.zeros(0, np.int16)
+        self._recent = [0.0] * 4
+        self._track: Track | None = None
+        self._loudness = [0] * 40
+        """How many hops outside bursts had a mean square of 2 to the n."""
+        self.steady: list[list[int]] = []
+        """First and last hops of what was taken for a tone before it was over; grows, and is shortened by its reader."""
+
+    def feed(self, hops: Hops, spectra: Spectra) -> list[Burst]:
+        """The bursts that ended within these hops, and looks at the one that goes on, in order of `told_hop`."""
+        found: list[Burst] = []
+        for begin in range(0, hops.shape[0], _CHUNK_HOPS):
+            part = slice(begin, begin + _CHUNK_HOPS)
+            self._hold(hops[part])
+            squares = spectra.mean_square[part].tolist()
+            sights = _sights(spectra.power[part]) if spectra.loud[part].any() else {}
+            if sights or self._track is not None:
+                self._walk(squares, sights, found)
+            else:
+                self._count(squares)
+                self._recent = (self._recent + squares)[-4:]
+            self._hop += len(squares)
+        return found
+
+    def _hold(self, hops: Hops) -> None:
+        kept = self._held[max(0, self._held.size - _HELD_HOPS * HOP_SAMPLES) :]
+        self._held = np.concatenate((kept, hops.reshape(-1)))
+
+    def _count(self, squares: list[float]) -> None:
+        for square in squares:
+            self._loudness[int(square).bit_length()] += 1
+
+    def _walk(self, squares: list[float], sights: dict[int, _Sight], found: list[Burst]) -> None:
+        chunk_end = self._hop + len(squares)
+        for i, square in enumerate(squares):
+            hop, track, sight = self._hop + i, self._track, sights.get(i)
+            if sight is not None and (track is None or track.begins_anew(sight[-1])):
+                track = self._track = Track(before=self._recent[-4:], level=sight[-1])
+                track.mean_squares.append(square)
+                track.last_hop = hop
+                track.add(hop, *sight)
+            elif track is not None:
+                if len(track.mean_squares) < _MOST_HOPS:
+                    track.mean_squares.append(square)
+                if sight is not None and sight[-1] > track.level * _FADED:
+                    track.last_hop = hop
+                    track.level = max(sight[-1], track.level * _FADING)
+                    if len(track.hops) < _MOST_HOPS:
+                        track.add(hop, *sight)
+                    self._settle(track, hop)
+                self._close_or_look(track, hop, chunk_end, found)
+            else:
+                self._loudness[int(square).bit_length()] += 1
+            self._recent.append(square)
+        self._recent = self._recent[-4:]
+
+    def _settle(self, track: Track, hop: int) -> None:
+        """Takes a burst for a tone, long before it is over, when it is clean and does not move."""
+        if track.steady:
+            self.steady[-1][1] = hop + 1
+            return
+        if len(track.hops) < STEADY_HOPS:
+            return
+        latest, share = track.hz[-STEADY_HOPS + 1 :], median(track.shares[-STEADY_HOPS:])
+        width = max(latest) - min(latest)
+        if (share >= _STEADY_SHARE and width <= _STEADY_HZ) or (share >= _BEATING_SHARE and width <= _BEATING_HZ):
+            track.steady = True
+            self.steady.append([max(track.hops[0] - 2, hop - LAG_HOPS), hop + 1])
+
+    def _close_or_look(self, track: Track, hop: int, chunk_end: int, found: list[Burst]) -> None:
+        over = hop - track.last_hop >= CLOSING_HOPS
+        if not over and hop + 1 - track.hops[0] not in _LOOK_HOPS:
+            return
+        least = _LONG_WORTH_MEASURING if len(track.hops) >= _LONG_HOPS else _WORTH_MEASURING
+        if len(track.hops) >= _FEWEST_HOPS and median(track.shares) >= least:
+            # Neither more nor less than what is held however the stream is cut.
+            to = self._held.size - (chunk_end - hop - 1) * HOP_SAMPLES
+            held = self._held[max(0, to - _HELD_HOPS * HOP_SAMPLES) : to]
+            track.heard_before_s = self._heard_s(median(track.powers) * _HEARD)
+            found.append(measured(track, held=held, told_hop=hop + 1, over=over))
+        if over:
+            self._track = None
+            if not track.steady:
+                self._count(track.mean_squares)
+
+    def _heard_s(self, mean_square: float) -> float:
+        return sum(self._loudness[max(1, math.ceil(math.log2(mean_square + 1))) :]) * HOP_S
+
+
+def _sights(power: npt.NDArray[np.float32]) -> dict[int, _Sight]:
+    """What the tonal ones of n rows show, by row: Hz, share, Hz and share of the second peak, and power."""
+    total = power[:, _TOTAL].sum(axis=1)
+    peaks = power[:, _LOW_BIN:_HIGH_BIN].argmax(axis=1) + _LOW_BIN
+    lobes = power[np.arange(len(power))[:, None], peaks[:, None] + _LOBE].sum(axis=1)
+    rows = (lobes > _WORTH_A_LOOK * total).nonzero()[0]
+    if not rows.size:
+        return {}
+    at, peaks = np.arange(rows.size)[:, None], peaks[rows]
+    rest = power[rows]
+    near = rest[at, peaks[:, None] + _LOBE[2:5]].tolist()
+    rest[at, peaks[:, None] + _LOBE] = 0
+    seconds = rest[:, _LOW_BIN:_HIGH_BIN].argmax(axis=1) + _LOW_BIN
+    second_near = rest[at, seconds[:, None] + _LOBE]
+    second_lobes = second_near.sum(axis=1)
+    found = {}
+    figures = zip(rows.tolist(), peaks.tolist(), lobes[rows].tolist(), total[rows].tolist(), seconds.tolist(), strict=True)
+    for i, ((row, peak, lobe, whole, second), second_lobe) in enumerate(zip(figures, second_lobes.tolist(), strict=True)):
+        share, second_share = lobe / whole, second_lobe / whole
+        if share >= _SHARE_OF_ONE or share + second_share >= _SHARE_OF_TWO:
+            second_hz = _between(second, *second_near[i, 2:5].tolist()) if second_share >= 0.1 * share else 0.0
+            found[row] = (_between(peak, *near[i]), share, second_hz, second_share, lobe)
+    return found
+
+
+def _between(peak: int, left: float, middle: float, right: float) -> float:
+    """The frequency of a peak by a parabola through the logarithms of three bins."""
+    below, above = math.log(middle / max(left, 1e-9)), math.log(middle / max(right, 1e-9))
+    bend = below + above
+    return (peak + (max(-0.5, min(0.5, (below - above) / (2 * bend))) if bend > 0 else 0.0)) * BIN_HZ

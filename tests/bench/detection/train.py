@@ -1,0 +1,237 @@
+"""Trains the classifier of sip/voicemail on the corpus's training half, and writes sip/voicemail/model.json.
+
+    python -m tests.bench.detection.train
+
+Every clip is heard by the product's own detector; at each moment at which it would decide, the features and what they belong to
+are a row. Rows of a clip share one weight. Boosted trees of depth 3 are fitted; their log odds are calibrated by isotonic
+regression on predictions for clips whose texts the trees had not seen (five folds by text). Same corpus, same file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.isotonic import IsotonicRegression
+from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
+
+import sip.voicemail
+from sip.voicemail.classifier import parse
+from sip.voicemail.detector import CallDetector
+from sip.voicemail.events import DetectorSettings, Kind
+from sip.voicemail.features import FEATURES
+from tests.bench.detection import corpus
+from tests.bench.detection.labels import SAMPLE_RATE_HZ, Clip, Label, Part
+from tests.bench.detection.plan import SIZES
+
+Floats = npt.NDArray[np.float64]
+
+FOLDS = 5
+TREES = 120
+DEPTH = 3
+LEARNING_RATE = 0.1
+LEAST_WEIGHT_IN_LEAF = 60
+CURVE_POINTS = 24
+BOUND = 7.0
+"""Log odds are kept within it: 5,000 clips cannot tell more than 1 in 1,000."""
+MODEL = Path(sip.voicemail.__file__).with_name("model.json")
+MACHINES = {Kind.VOICEMAIL, Kind.MAILBOX_FULL, Kind.MENU, Kind.SCREENING, Kind.ANNOUNCEMENT, Kind.MACHINE}
+
+
+class Witness:
+    """A classifier that knows nothing and remembers what it was asked: so the detector waits for the time limit."""
+
+    def __init__(self) -> None:
+        self.rows: list[Sequence[float]] = []
+
+    def machine_probability(self, values: Sequence[float]) -> float:
+        """Always 0.5."""
+        self.rows.append(values)
+        return 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What the detector saw of some clips, moment by moment."""
+
+    values: Floats
+    """(n, features)."""
+    clip: npt.NDArray[np.intp]
+    """(n,): which clip each row is of."""
+    labels: tuple[Label, ...]
+
+    @property
+    def is_machine(self) -> npt.NDArray[np.bool_]:
+        """(n,)."""
+        return np.array([label.kind in MACHINES for label in self.labels])[self.clip]
+
+    @property
+    def weight(self) -> Floats:
+        """(n,): 1 for each clip."""
+        rows = np.bincount(self.clip, minlength=len(self.labels))
+        return np.asarray(1 / rows[self.clip], dtype=np.float64)
+
+    @property
+    def fold(self) -> npt.NDArray[np.intp]:
+        """(n,): clips that begin with the same text are in one fold."""
+        of_clip = [zlib.crc32(label.prompt_ids[0].encode()) % FOLDS if label.prompt_ids else 0 for label in self.labels]
+        return np.array(of_clip, dtype=np.intp)[self.clip]
+
+
+def is_learnt_from(label: Label) -> bool:
+    """People and speaking machines, and music, of the main part: what timing has to tell apart."""
+    return label.part is Part.MAIN and (label.kind is Kind.PERSON or label.kind in MACHINES)
+
+
+def hear(clips: Iterable[Clip]) -> Rows:
+    """Let the detector hear clips, each answered at its first sample."""
+    values: list[Sequence[float]] = []
+    of_clip: list[int] = []
+    labels: list[Label] = []
+    settings = DetectorSettings()
+    for clip in clips:
+        witness = Witness()
+        detector = CallDetector(sample_rate_hz=SAMPLE_RATE_HZ, settings=settings, classifier=witness)
+        detector.answer()
+        detector.feed(clip.samples[: round((settings.final_after_answer_s + 0.5) * SAMPLE_RATE_HZ)])
+        values += witness.rows
+        of_clip += [len(labels)] * len(witness.rows)
+        labels.append(clip.label)
+    return Rows(np.array(values, dtype=np.float64), np.array(of_clip, dtype=np.intp), tuple(labels))
+
+
+def fit(values: Floats, is_machine: npt.NDArray[np.bool_], weight: Floats) -> HistGradientBoostingClassifier:
+    """Boosted trees, the same for the same rows."""
+    trees = HistGradientBoostingClassifier(
+        max_iter=TREES,
+        max_depth=DEPTH,
+        max_leaf_nodes=2**DEPTH,
+        learning_rate=LEARNING_RATE,
+        min_samples_leaf=LEAST_WEIGHT_IN_LEAF,
+        l2_regularization=1.0,
+        early_stopping=False,
+        random_state=0,
+    )
+    return trees.fit(values, is_machine, sample_weight=weight / weight.mean())
+
+
+def out_of_fold(rows: Rows) -> Floats:
+    """Log odds of every row, by trees that have not seen its clip's first text."""
+    log_odds = np.zeros(len(rows.clip))
+    for fold in range(FOLDS):
+        held = rows.fold == fold
+        trees = fit(rows.values[~held], rows.is_machine[~held], rows.weight[~held])
+        log_odds[held] = trees.decision_function(rows.values[held])
+    return log_odds
+
+
+def calibrate(log_odds: Floats, is_machine: npt.NDArray[np.bool_], weight: Floats) -> tuple[list[float], list[float]]:
+    """A rising curve from the trees' log odds to true ones, of at most CURVE_POINTS points."""
+    isotonic = IsotonicRegression(out_of_bounds="clip").fit(log_odds, is_machine, sample_weight=weight)
+    order = np.argsort(log_odds)
+    share = np.cumsum(weight[order]) / weight.sum()
+    edges = np.searchsorted(share, np.linspace(0, 1, CURVE_POINTS + 1)[1:-1])
+    at, to = [], []
+    for part in np.split(order, edges):
+        if not part.size:
+            continue
+        clips = weight[part].sum()
+        mean = (isotonic.predict(log_odds[part]) * weight[part]).sum() + 0.5
+        at.append(float(np.average(log_odds[part], weights=weight[part])))
+        to.append(float(np.clip(np.log(mean / (clips + 1 - mean)), -BOUND, BOUND)))
+    return at, np.maximum.accumulate(to).tolist()
+
+
+def complete(trees: HistGradientBoostingClassifier) -> list[dict[str, list[float]]]:
+    """The fitted trees as complete ones: a leaf above the last depth is repeated below itself."""
+    whole = []
+    for (predictor,) in trees._predictors:
+        nodes = predictor.nodes
+        features, thresholds, leaves = [0] * (2**DEPTH - 1), [0.0] * (2**DEPTH - 1), [0.0] * 2**DEPTH
+        waiting = [(0, 0, 0)]
+        while waiting:
+            place, at, depth = waiting.pop()
+            node = nodes[at]
+            if depth == DEPTH:
+                leaves[place - (2**DEPTH - 1)] = round(float(node["value"]), 5)
+                continue
+            if node["is_leaf"]:
+                waiting += [(2 * place + 1, at, depth + 1), (2 * place + 2, at, depth + 1)]
+                continue
+            features[place], thresholds[place] = int(node["feature_idx"]), round(float(node["num_threshold"]), 6)
+            waiting += [(2 * place + 1, int(node["left"]), depth + 1), (2 * place + 2, int(node["right"]), depth + 1)]
+        whole.append({"features": features, "thresholds": thresholds, "leaves": leaves})
+    return whole
+
+
+def errors(log_odds: Floats, rows: Rows, curve: tuple[list[float], list[float]]) -> dict[str, float]:
+    """What the out-of-fold predictions are worth, over all moments."""
+    p = 1 / (1 + np.exp(-np.interp(log_odds, *curve)))
+    y, w = rows.is_machine, rows.weight
+    found = {
+        "log_loss": log_loss(y, p, sample_weight=w),
+        "brier": brier_score_loss(y, p, sample_weight=w),
+        "auc": roc_auc_score(y, p, sample_weight=w),
+    }
+    elapsed = rows.values[:, 0]
+    for at_s in (1.0, 2.0, 3.0, 4.0, 5.0, 6.0):
+        near = np.abs(elapsed - at_s) < 0.06
+        found[f"people_above_0.5_at_{at_s:.0f}_s"] = float((p[near & ~y] > 0.5).mean())
+        found[f"machines_below_0.5_at_{at_s:.0f}_s"] = float((p[near & y] <= 0.5).mean())
+    return {name: round(float(value), 4) for name, value in found.items()}
+
+
+def document(rows: Rows, trees: HistGradientBoostingClassifier, log_odds: Floats, *, came_about: dict[str, object]) -> str:
+    """The model file: one line for each tree, so that differences can be read."""
+    at, to = calibrate(log_odds, rows.is_machine, rows.weight)
+    head = {
+        "came_about": came_about
+        | {
+            "clips": len(rows.labels),
+            "people": sum(label.kind is Kind.PERSON for label in rows.labels),
+            "moments": len(rows.clip),
+            "trees": TREES,
+            "depth": DEPTH,
+            "learning_rate": LEARNING_RATE,
+            "cross_validated_by_text": errors(log_odds, rows, (at, to)),
+        },
+        "features": list(FEATURES),
+        "bias": round(float(trees._baseline_prediction.item()), 5),
+        "calibration": {"trees_log_odds": [round(one, 3) for one in at], "log_odds": [round(one, 3) for one in to]},
+    }
+    lines = ",\n".join(json.dumps(tree) for tree in complete(trees))
+    return json.dumps(head, indent=1)[:-2] + ',\n "trees": [\n' + lines + "\n]}\n"
+
+
+def main() -> None:
+    """Train, calibrate, write the model, print what it is worth."""
+    parser = argparse.ArgumentParser(description="Train sip/voicemail/model.json on the corpus's training half.")
+    parser.add_argument("--size", choices=list(SIZES), default="full")
+    parser.add_argument("--seed", type=int, default=corpus.SEED)
+    parser.add_argument("--date", type=dt.date.fromisoformat, default=dt.datetime.now(dt.UTC).date())
+    parser.add_argument("--out", type=Path, default=MODEL)
+    options = parser.parse_args()
+    clips = corpus.load_clips(half="train", size=options.size, seed=options.seed)
+    rows = hear(clip for clip in clips if is_learnt_from(clip.label))
+    log_odds = out_of_fold(rows)
+    came_about: dict[str, object] = {
+        "by": "tests/bench/detection/train.py",
+        "date": options.date.isoformat(),
+        "corpus": {"half": "train", "size": options.size, "seed": options.seed},
+    }
+    text = document(rows, fit(rows.values, rows.is_machine, rows.weight), log_odds, came_about=came_about)
+    parse(text)
+    options.out.write_text(text, encoding="utf-8")
+    print(json.dumps(json.loads(text)["came_about"], indent=1))
+
+
+if __name__ == "__main__":
+    main()
