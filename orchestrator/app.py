@@ -21,6 +21,7 @@ from orchestrator import logs
 from orchestrator.builders import (
     build_carrier,
     build_door,
+    build_second_opinion,
     build_stores,
     conductor_times,
     database_url,
@@ -37,6 +38,7 @@ from orchestrator.errors import DatabaseUnavailable
 from orchestrator.lookout import Lookout
 from orchestrator.looper import Looper
 from orchestrator.metrics import LoopLag, Metrics
+from orchestrator.opinion import SecondOpinion
 from orchestrator.reload import Reloader
 from orchestrator.retention import Retention
 from orchestrator.scheduling.bookkeeping import Bookkeeper
@@ -133,10 +135,13 @@ class Daemon:
                 carrier = build_carrier(self._settings, deployment_id=deployment_id, clock=self._clock, metrics=self._metrics)
                 stack.push_async_callback(carrier.aclose)
                 self._database, self._carrier = database, carrier
-                await self._serve(database, url, carrier)
+                opinion = build_second_opinion(self._settings)
+                if opinion is not None:
+                    stack.push_async_callback(opinion.aclose)
+                await self._serve(database, url, carrier, opinion)
         return self._company.exit_code
 
-    async def _serve(self, database: Database, url: str, carrier: Carrier) -> None:
+    async def _serve(self, database: Database, url: str, carrier: Carrier, opinion: SecondOpinion | None) -> None:
         settings = self._settings
         workers = WorkerStore(database=database)
         worker_id = await workers.register(
@@ -162,6 +167,7 @@ class Daemon:
             on_free=wake_claimer,
             metrics=self._metrics,
             in_doubt=standing.in_doubt,
+            opinion=opinion,
         )
         claimer = Claimer(
             store=store,

@@ -12,12 +12,14 @@ from importlib.metadata import PackageNotFoundError, version
 from uuid import UUID
 
 from orchestrator.calls.conductor import CallStores, ConductorTimes, Delays
+from orchestrator.calls.plans import ListeningTimes
 from orchestrator.calls.preparation import PreparationTimes
 from orchestrator.calls.registrar import Registrar
 from orchestrator.errors import DatabaseUnavailable
 from orchestrator.health import HttpDoor, carrier_check, database_check, draining_check, loops_check
 from orchestrator.ids import WorkerId
 from orchestrator.metrics import Metrics
+from orchestrator.opinion import SecondOpinion
 from orchestrator.settings import CarrierKind, Settings
 from orchestrator.store.embedded import EmbeddedPostgres
 from orchestrator.store.ends import EndsStore
@@ -30,6 +32,8 @@ from sip.clock import Clock
 from sip.errors import CarrierUnavailable
 from sip.leg import Carrier
 from sip.livekit.carrier import LiveKitCarrier
+from sip.livekit.listening.limits import ListenerLimits
+from sip.livekit.listening.listeners import Listeners
 from sip.livekit.timings import LiveKitTimings
 from sip.simulated.carrier import SimulatedCarrier
 
@@ -99,7 +103,30 @@ def build_carrier(settings: Settings, *, deployment_id: UUID, clock: Clock, metr
             media_timeout_s=livekit.media_timeout_s,
         ),
         observer=metrics,
+        listeners=build_listeners(settings, metrics=metrics) if settings.listening.enabled else None,
     )
+
+
+def build_listeners(settings: Settings, *, metrics: Metrics) -> Listeners:
+    """The child processes that listen in LiveKit's rooms; they start when the first room is listened to."""
+    livekit, listening = settings.livekit, settings.listening
+    return Listeners(
+        url=livekit.url,
+        api_key=livekit.api_key,
+        api_secret=livekit.api_secret.get_secret_value(),
+        limits=ListenerLimits(
+            most_children=listening.most_children, rooms_a_child=listening.rooms_a_child, beat_s=listening.beat_s
+        ),
+        observer=metrics.listening,
+    )
+
+
+def build_second_opinion(settings: Settings) -> SecondOpinion | None:
+    """Whom to ask about verdicts that are not sure; None: nobody."""
+    asked = settings.second_opinion
+    if not asked.url:
+        return None
+    return SecondOpinion(url=asked.url, model=asked.model, api_key=asked.api_key.get_secret_value(), timeout_s=asked.timeout_s)
 
 
 def build_door(
@@ -161,6 +188,20 @@ def conductor_times(settings: Settings) -> ConductorTimes:
         agent_return_grace_s=calls.agent_return_grace_s,
         agent_delays=Delays(*calls.agent_delays_s),
         trunk_delays=Delays(*calls.trunk_delays_s),
+        listening=listening_times(settings),
+    )
+
+
+def listening_times(settings: Settings) -> ListeningTimes | None:
+    """When quiet is noticed, from the settings; None: nobody listens."""
+    listening = settings.listening
+    if not listening.enabled:
+        return None
+    return ListeningTimes(
+        silence_warning_s=listening.silence_warning_s,
+        silence_s=listening.silence_s,
+        idle_s=listening.idle_s,
+        media_lost_s=listening.media_lost_s,
     )
 
 

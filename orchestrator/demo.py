@@ -29,6 +29,8 @@ EXPIRY_S = 25.0
 """For calls whose promise needs expiry: long enough to be dialled twice, short enough to be watched."""
 ANY_HOUR = ("always",)
 """Nobody is woken by a simulated carrier, and a demo is watched at any hour."""
+DETECTION = {"on": False}
+"""What the detectors make of a callee is no part of what its number promises."""
 PAGE = 1000
 
 
@@ -217,6 +219,7 @@ class Demo:
                 paused=False,
                 trunk=TRUNK,
                 calling_hours=ANY_HOUR,
+                detection=DETECTION,
             )
             await self._accounts.update(account.name, change)
         else:
@@ -228,5 +231,6 @@ class Demo:
                 agent_name=AGENT,
                 trunk=TRUNK,
                 calling_hours=ANY_HOUR,
+                detection=DETECTION,
             )
             await self._accounts.create(new)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from orchestrator.detection import read_own_detection
 from orchestrator.errors import BadInput, NotFound
 from orchestrator.hours import check_hours
 from orchestrator.ids import E164
@@ -89,6 +90,8 @@ class NewCallRequest:
     """Rules of `orchestrator.hours` for this call alone."""
     redial: object = None
     """For this call alone, a JSON object: `max_attempts`, `delays` (lists of seconds by class), `jitter`."""
+    detection: object = None
+    """For this call alone, a JSON object with fields of `orchestrator.detection.DetectionPolicy`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +231,7 @@ def _call(request: NewCallRequest, account: AccountRow, to: E164, key: str | Non
         trunk=request.trunk,
         calling_hours=None if request.calling_hours is None else _hours(request.calling_hours),
         redial=None if request.redial is None else _redial(request.redial, account),
+        detection=None if request.detection is None else read_own_detection(request.detection, account.detection),
     )
 
 

@@ -20,6 +20,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.process_collector import ProcessCollector
 
 from orchestrator.lifecycle import State
+from orchestrator.metrics_listening import ListeningMetrics
 from orchestrator.metrics_queue import QueueMetrics
 from orchestrator.outcomes import EndReason
 from orchestrator.store.policy import Bottleneck, Bottlenecks, Circuit
@@ -118,10 +119,13 @@ class Metrics:
         self._looks = counter("carrier_looks", "Looks at single rooms.")
         self._webhooks = counter("webhooks", "LiveKit webhooks that came, by what became of them.", "result")
         self._database_errors = counter("database_errors", "Statements that failed since the database could not be used.")
+        self._writes_refused = counter("writes_refused", "What happened to a call and the database refused to note; stays 0.")
 
         self._pruned = counter("pruned", "Rows that were removed since they were old.", "what")
         self.queue = QueueMetrics(registry=registry)
         """How the queue stands; a collector of its own, since its figures are replaced as a whole."""
+        self.listening = ListeningMetrics(registry=registry)
+        """What is heard in calls."""
 
         self._loop_steps = counter("loop_steps", "Steps of each loop.", "loop", "result")
         self._loop_success = gauge("loop_last_success_timestamp_seconds", "When each loop last succeeded, Unix time.", "loop")
@@ -268,6 +272,10 @@ class Metrics:
     def database_error(self) -> None:
         """A statement failed since the database could not be used."""
         self._database_errors.inc()
+
+    def write_refused(self) -> None:
+        """The database refused to write what happened to a call: a defect."""
+        self._writes_refused.inc()
 
     def pruned(self, what: str, count: int) -> None:
         """Retention removed so many rows."""

@@ -12,6 +12,7 @@ from typing import Literal
 
 from orchestrator.lifecycle import State
 from sip.causes import HangupCause
+from sip.voicemail.events import Kind
 
 
 class EndReason(enum.Enum):
@@ -285,6 +286,21 @@ CAUSE_TO_REASON: dict[HangupCause, Reasons] = {
 """Total. Rule 1 of OUTCOMES.md (what we did ourselves) comes before it and is the conductor's."""
 
 
+ANSWERED_BY: dict[Kind, AnsweredBy] = {
+    Kind.PERSON: AnsweredBy.HUMAN,
+    Kind.VOICEMAIL: AnsweredBy.MACHINE,
+    Kind.MAILBOX_FULL: AnsweredBy.MACHINE,
+    Kind.MENU: AnsweredBy.IVR,
+    Kind.SCREENING: AnsweredBy.SCREENING,
+    Kind.ANNOUNCEMENT: AnsweredBy.MACHINE,
+    Kind.FAX: AnsweredBy.FAX,
+    Kind.CALL_PROGRESS: AnsweredBy.MACHINE,
+    Kind.MACHINE: AnsweredBy.MACHINE,
+    Kind.NOTHING: AnsweredBy.UNKNOWN,
+    Kind.UNCERTAIN: AnsweredBy.UNKNOWN,
+}
+"""What detection heard, in the public vocabulary. Total."""
+
 VISIBLE_STATUS: dict[State, VisibleStatus] = {
     State.SCHEDULED: VisibleStatus.PENDING,
     State.READY: VisibleStatus.PENDING,
@@ -340,11 +356,11 @@ def final_state(reason: EndReason, *, answered: bool) -> State:
     return State.CANCELED if reason is EndReason.CANCELED_BY_REQUEST else State.NOT_CONNECTED
 
 
-def answered_by(reason: EndReason, *, answered: bool) -> AnsweredBy | None:
-    """Who answered as far as the reason itself tells; detection, where it ran, knows better. None: nobody answered."""
+def answered_by(reason: EndReason, *, answered: bool, heard: Kind | None = None) -> AnsweredBy | None:
+    """Who answered: as the reason itself tells, else as was heard (the last verdict of detection). None: nobody answered."""
     if not answered:
         return None
-    return OUTCOMES[reason].answered_by or AnsweredBy.UNKNOWN
+    return OUTCOMES[reason].answered_by or (AnsweredBy.UNKNOWN if heard is None else ANSWERED_BY[heard])
 
 
 def redial_class(reason: EndReason, *, may_have_rung: bool) -> RedialClass:

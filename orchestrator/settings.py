@@ -27,6 +27,7 @@ from pydantic_core import PydanticCustomError
 
 from orchestrator.errors import SettingsError
 from orchestrator.settings_fields import DelayPair, Names, Section, days, delay_pair, number, setting
+from orchestrator.settings_listening import Listening, SecondOpinion
 from orchestrator.settings_sources import Given, Key
 from orchestrator.settings_text import example, problems, without_user
 
@@ -230,6 +231,8 @@ class Settings(Section):
     simulated: Simulated = _section(Simulated)
     livekit: LiveKit = _section(LiveKit)
     calls: Calls = _section(Calls)
+    listening: Listening = _section(Listening)
+    second_opinion: SecondOpinion = _section(SecondOpinion)
     retention: Retention = _section(Retention)
     http: Http = _section(Http)
     log: Log = _section(Log)
@@ -266,6 +269,11 @@ class Settings(Section):
                 ("calls", "ring_timeout_s"),
                 f"must be at most {REQUEST_RING_LIMIT_S:g} together with {allowance}, not {asked_s:g}",
             )
+        if self.second_opinion.url and not self.second_opinion.model:
+            yield ("second_opinion", "model"), "is needed where second_opinion.url is set"
+        warning_s, silence_s = self.listening.silence_warning_s, self.listening.silence_s
+        if warning_s >= silence_s > 0:
+            yield ("listening", "silence_warning_s"), f"must be below listening.silence_s ({silence_s:g}), or 0 for none"
         if self.is_real:
             for field, variable in LIVEKIT_VARIABLES.items():
                 if getattr(self.livekit, field) in ("", SecretStr("")):

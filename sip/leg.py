@@ -3,7 +3,7 @@
     carrier.open_room(RoomPlan) -> Room      a room marked as ours, an agent asked to join it; nobody's phone rings
     room.next_event()                        AgentJoined ...
     carrier.dial(room, DialPlan) -> Leg      exactly one create request, sent once, never repeated
-    room.next_event()                        Ringing, Answered, AgentLeft, EndSignal, OptOut, Ended ..., as they become known
+    room.next_event()                        Ringing, Answered, Heard, AgentLeft, EndSignal, Ended ..., as they become known
     leg.hang_up()                            the answer to it is an Ended event, like to everything else
     carrier.close_room(name)                 the fence: afterwards no late request can dial into it
 
@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import NewType, Protocol
 
 from sip.causes import HangupCause, Signal, TrunkRules
+from sip.voicemail.events import DetectorEvent, DetectorSettings
 
 E164 = NewType("E164", str)
 """A telephone number as `+` and 7 to 15 digits (ITU-T E.164)."""
@@ -52,6 +53,21 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
+class ListeningPlan:
+    """What is to be listened for in a room. Seconds; None: not listened for."""
+
+    detector: DetectorSettings = field(default_factory=DetectorSettings)
+    silence_warning_s: float | None = None
+    """The callee has been silent for so long: told once for each silence, so that the agent can be warned."""
+    silence_s: float | None = None
+    """The callee has been silent for so long: told once."""
+    idle_s: float | None = None
+    """Neither callee nor agents have been heard for so long: told once."""
+    media_lost_s: float | None = None
+    """No audio packets came from the callee for so long: told once."""
+
+
+@dataclass(frozen=True, slots=True)
 class RoomPlan:
     """What a room for one claim of a call must be."""
 
@@ -64,6 +80,8 @@ class RoomPlan:
     """JSON object, given to the agent's job."""
     max_duration_s: float
     """Upper bound of the whole room's life, for limits that end an orphan by itself."""
+    listening: ListeningPlan | None = None
+    """None: nobody listens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +243,84 @@ class RoomClosed:
     reason: str
 
 
-RoomEvent = AgentJoined | AgentLeft | EndSignal | OptOut | Ringing | EarlyMedia | Answered | Digit | Ended | RoomClosed
+@dataclass(frozen=True, slots=True)
+class ListeningStarted:
+    """The callee's audio is being heard; without it, or after `ListeningLost`, no detection is to be expected."""
+
+    at: Moment
+
+
+@dataclass(frozen=True, slots=True)
+class ListeningLost:
+    """Nobody listens (any more): the listener died, the room was full of trouble, no track came. The call goes on."""
+
+    at: Moment
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A detector tells something of the callee's audio."""
+
+    at: Moment
+    """When it was told."""
+    what: DetectorEvent
+    """Its times are of the listener's stream; `answered_s` converts them."""
+    answered_s: float | None = None
+    """The time of the answer in that stream; None: before the answer."""
+
+
+class Quiet(enum.Enum):
+    """Who or what is not heard."""
+
+    CALLEE_WARNING = "callee_warning"
+    """The callee, for `silence_warning_s`."""
+    CALLEE = "callee"
+    """The callee, for `silence_s`."""
+    BOTH = "both"
+    """Neither callee nor agents, for `idle_s`."""
+    MEDIA = "media"
+    """No packets at all, for `media_lost_s`."""
+
+
+@dataclass(frozen=True, slots=True)
+class WentQuiet:
+    """Somebody has not been heard for as long as the plan says; since the answer at most."""
+
+    at: Moment
+    quiet: Quiet
+    for_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class MessagePlayed:
+    """A message that was to be left (`Leg.leave_message`) is over."""
+
+    at: Moment
+    complete: bool
+    """It was played to its end."""
+    played_s: float
+    why: str = ""
+    """If not complete: what went wrong."""
+
+
+RoomEvent = (
+    AgentJoined
+    | AgentLeft
+    | EndSignal
+    | OptOut
+    | Ringing
+    | EarlyMedia
+    | Answered
+    | Digit
+    | ListeningStarted
+    | ListeningLost
+    | Heard
+    | WentQuiet
+    | MessagePlayed
+    | Ended
+    | RoomClosed
+)
 
 
 class Room(Protocol):
@@ -250,6 +345,22 @@ class Leg(Protocol):
 
     async def send_digits(self, digits: str) -> None:
         """Send DTMF on an answered leg; characters 0-9, A-D, *, #, and `w` for half a second. Raises CarrierUnavailable."""
+        ...
+
+    async def leave_message(self, path: str) -> None:
+        """Play an audio file to the callee; its end is a `MessagePlayed`. Raises CarrierUnavailable if nobody could play it."""
+        ...
+
+    async def stop_message(self) -> None:
+        """Stop what `leave_message` plays, since a person is on the line; its end is a `MessagePlayed` that is not complete.
+
+        Harmless when nothing plays. Raises CarrierUnavailable.
+        """
+        ...
+
+    async def tell_agents(self, facts: Mapping[str, str]) -> None:
+        """Tell the agents in the room what is known of the callee (names and values are documented in
+        `sip.livekit.endsignal` beside what agents tell us). Raises CarrierUnavailable."""
         ...
 
 

@@ -15,22 +15,38 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from orchestrator.calls.aftermath import aftermath
+from orchestrator.calls.answering import Answering
 from orchestrator.calls.conductor import CallStores, Conductor, ConductorTimes
 from orchestrator.calls.conversation import Conversation
 from orchestrator.calls.ending import is_told
 from orchestrator.calls.inbox import Release
-from orchestrator.calls.orders import Order
+from orchestrator.calls.orders import BY_HEARING, Order
 from orchestrator.calls.plans import dial_plan
 from orchestrator.calls.story import Story
 from orchestrator.ids import E164
 from orchestrator.lifecycle import State
 from orchestrator.metrics import Metrics
 from orchestrator.outcomes import EndReason, final_state
-from orchestrator.store.records import AdoptedCall, Outcome
+from orchestrator.store.records import Outcome
+from orchestrator.store.recovery import AdoptedCall
 from sip.causes import HangupCause, Signal
 from sip.clock import Clock
 from sip.errors import CarrierUnavailable
-from sip.leg import Answered, Carrier, Dialled, Ended, Leg, LegRecord, Moment, Ringing, Room, RoomEvent, RoomName
+from sip.leg import (
+    Answered,
+    Carrier,
+    Dialled,
+    Ended,
+    Leg,
+    LegRecord,
+    ListeningLost,
+    Moment,
+    Ringing,
+    Room,
+    RoomEvent,
+    RoomName,
+)
+from sip.voicemail.events import Kind
 
 LOOK_S = 1.0
 """Between looks for a leg."""
@@ -96,6 +112,8 @@ class Adoption(Conductor):
         room, leg = found
         # Until one is seen there, which takes a moment: it is the first thing that the room tells.
         self._agents.gone_at_s = self._clock.now_s() + LOOK_S
+        if self._detection.on or self._told.order in BY_HEARING:
+            self._inbox.again([ListeningLost(at=Moment(self._clock.now_s()), why="taken over from a worker that died")])
         reader = asyncio.create_task(self._inbox.read(room), name=f"read {self._room_name}")
         try:
             conversation = Conversation(
@@ -104,6 +122,8 @@ class Adoption(Conductor):
                 story=self._told,
                 inbox=self._inbox,
                 agents=self._agents,
+                answering=Answering(policy=self._detection, story=self._told),
+                opinion=None,
                 agent_return_grace_s=self._times.agent_return_grace_s,
                 pen=self._pen,
                 store=self._stores.queue,
@@ -234,4 +254,7 @@ def story_of(adopted: AdoptedCall, *, clock: Clock) -> Story:
     order = next((order for order in Order if order.value == adopted.ordered_end), None)
     if order is not None:
         story.give(order)
+    if (heard := next((kind for kind in Kind if kind.value == adopted.verdict.get("kind")), None)) is not None:
+        story.heard = heard
+        story.notes |= {"verdict": heard.value, "verdict_stage": adopted.verdict.get("stage")}
     return story

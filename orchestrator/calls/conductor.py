@@ -18,21 +18,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from orchestrator.calls.aftermath import aftermath, redial_class_of, unspent_aftermath
+from orchestrator.calls.answering import Answering
 from orchestrator.calls.conversation import Conversation
 from orchestrator.calls.ending import end_leg, is_told
 from orchestrator.calls.inbox import Agents, Inbox, Release
+from orchestrator.calls.messenger import Opinion
 from orchestrator.calls.orders import Order
 from orchestrator.calls.pen import ClaimLost, Pen
-from orchestrator.calls.plans import room_plan
+from orchestrator.calls.plans import ListeningTimes, room_plan
 from orchestrator.calls.preparation import Preparation, PreparationTimes, check_number
 from orchestrator.calls.refusals import EndUndialled, GoBack, refusal
-from orchestrator.calls.story import Story
+from orchestrator.calls.story import Story, outcome_of_defect
+from orchestrator.detection import NO_DETECTION
+from orchestrator.errors import ForbiddenTransition
 from orchestrator.ids import E164
 from orchestrator.lifecycle import State
 from orchestrator.logs import call_logger
 from orchestrator.looper import was_cancelled
 from orchestrator.metrics import Metrics
-from orchestrator.outcomes import EndReason, answered_by, final_state
+from orchestrator.outcomes import EndReason
 from orchestrator.store.ends import Ends
 from orchestrator.store.gate import GateStore
 from orchestrator.store.queue import QueueStore
@@ -83,6 +87,8 @@ class ConductorTimes:
     agent_return_grace_s: float
     agent_delays: Delays
     trunk_delays: Delays
+    listening: ListeningTimes | None = None
+    """None: nobody listens to any call, whatever its policy."""
     write_pause_real_s: float = 1.0
     """Between two tries of a write while the database is away."""
 
@@ -101,8 +107,13 @@ class Conductor:
         leftovers: set[RoomName],
         metrics: Metrics,
         in_doubt: Callable[[], bool] = lambda: False,
+        opinion: Opinion | None = None,
     ) -> None:
-        """`leftovers`: where rooms are named that could not be closed; somebody else tries again. `in_doubt`: as in `Pen`."""
+        """`leftovers`: where rooms are named that could not be closed; somebody else tries again. `in_doubt`: as in `Pen`.
+
+        `opinion`: whom to ask about verdicts that are not sure; None: nobody.
+        """
+        self._opinion = opinion
         self.call = call
         self._carrier = carrier
         self._stores = stores
@@ -118,6 +129,7 @@ class Conductor:
         self._pen = Pen(pause_real_s=times.write_pause_real_s, metrics=metrics, log=self._log, in_doubt=in_doubt)
         self._story: Story | None = None
         self._claimed_at_s = time.monotonic()
+        self._detection = NO_DETECTION if times.listening is None else call.detection
 
     def order(self, order: Order | Release) -> None:
         """Cancel, release or shut down, at any stage. Repeating it is harmless."""
@@ -160,7 +172,7 @@ class Conductor:
         except GoBack as back:
             await self._go_back(back)
         except EndUndialled as end:
-            await self._finish(_undialled(end), Aftermath())
+            await self._finish(end.outcome, Aftermath())
 
     def _ask_the_gate_early(self) -> None:
         """Whatever forbids the dial already is no reason to open a room and fetch an agent."""
@@ -171,7 +183,12 @@ class Conductor:
             raise refusal(self.call, forbidden, gate_delay_s=delay_s, scale=self._clock.scale)
 
     async def _open_room(self) -> Room:
-        plan = room_plan(self.call, name=self._room_name, post_dial_allowance_s=self._times.preparation.post_dial_allowance_s)
+        plan = room_plan(
+            self.call,
+            name=self._room_name,
+            post_dial_allowance_s=self._times.preparation.post_dial_allowance_s,
+            listening=self._times.listening,
+        )
         try:
             room = await self._carrier.open_room(plan)
         except (CarrierUnavailable, RoomRefused) as error:
@@ -187,6 +204,8 @@ class Conductor:
             inbox=self._inbox,
             agents=self._agents,
             gate=self._stores.gate,
+            store=self._stores.queue,
+            pen=self._pen,
             clock=self._clock,
             times=self._times.preparation,
             metrics=self._metrics,
@@ -206,6 +225,8 @@ class Conductor:
             story=story,
             inbox=self._inbox,
             agents=self._agents,
+            answering=Answering(policy=self._detection, story=story),
+            opinion=self._opinion,
             agent_return_grace_s=self._times.agent_return_grace_s,
             pen=self._pen,
             store=self._stores.queue,
@@ -292,22 +313,12 @@ class Conductor:
     async def _end_after_defect(self, error: BaseException) -> None:
         """INTERNAL_ERROR: hang up, free everything, and keep the truth about whether a phone may have rung."""
         story = self._story
-        answered = story is not None and story.answered is not None
-        dialled = Dialled.UNKNOWN
-        if story is None:
-            dialled = Dialled.NO
-        elif answered or story.ringing is not None:
-            dialled = Dialled.YES
-        outcome = Outcome(
-            state=final_state(EndReason.INTERNAL_ERROR, answered=answered),
-            reason=EndReason.INTERNAL_ERROR,
-            dialled=dialled,
-            answered_by=answered_by(EndReason.INTERNAL_ERROR, answered=answered),
-            error_code=type(error).__name__,
-            error_message=str(error)[:500],
-        )
+        answered = story is not None and story.was_answered
         try:
-            await self._finish(outcome, Aftermath(), leg_is_over=story is None)
+            try:
+                await self._finish(outcome_of_defect(error, story, answered=answered), Aftermath(), leg_is_over=story is None)
+            except ForbiddenTransition:  # whether it was answered is what could not be written
+                await self._finish(outcome_of_defect(error, story, answered=not answered), Aftermath())
         except ClaimLost:
             self._log.warning("claim_lost")
             self._metrics.claim_lost()
@@ -335,14 +346,4 @@ def _is_unspent(ended: Ended, story: Story, rules: TrunkRules) -> bool:
         and story.ringing is None
         and story.answered is None
         and (ended.dialled is Dialled.NO or proves_nothing_rang(ended.signal, rang=ended.rang, rules=rules))
-    )
-
-
-def _undialled(end: EndUndialled) -> Outcome:
-    return Outcome(
-        state=final_state(end.reason, answered=False),
-        reason=end.reason,
-        dialled=Dialled.NO,
-        error_message=end.message,
-        evidence={"detail": end.message} if end.message else {},
     )

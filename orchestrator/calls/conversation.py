@@ -7,12 +7,17 @@ happened is heard, and an answer, or an agent's return, withdraws the order that
 
 from __future__ import annotations
 
+import contextlib
+from functools import partial
 from typing import assert_never
 
+from orchestrator.calls.acts import Act, Ask, Give, Note, Play, Stop, Tell, Withdraw
+from orchestrator.calls.answering import Answering
 from orchestrator.calls.inbox import Agents, Inbox, Release
-from orchestrator.calls.orders import REFUTABLE, Order
+from orchestrator.calls.messenger import Messenger, Opinion
+from orchestrator.calls.orders import BY_HEARING, REFUTABLE, Order
 from orchestrator.calls.pen import Pen
-from orchestrator.calls.story import Story
+from orchestrator.calls.story import Story, known_from
 from orchestrator.logs import call_logger
 from orchestrator.metrics import Metrics
 from orchestrator.store.queue import QueueStore
@@ -30,12 +35,17 @@ from sip.leg import (
     Ended,
     EndSignal,
     Fact,
+    Heard,
     Leg,
+    ListeningLost,
+    ListeningStarted,
+    MessagePlayed,
     Moment,
     OptOut,
     Ringing,
     RoomClosed,
     RoomEvent,
+    WentQuiet,
 )
 
 HANG_UP_PATIENCE_S = 8.0
@@ -59,6 +69,8 @@ class Conversation:
         story: Story,
         inbox: Inbox,
         agents: Agents,
+        answering: Answering,
+        opinion: Opinion | None,
         agent_return_grace_s: float,
         pen: Pen,
         store: QueueStore,
@@ -70,6 +82,8 @@ class Conversation:
         self._story = story
         self._inbox = inbox
         self._agents = agents
+        self._answering = answering
+        self._messenger = Messenger(call=call, leg=leg, opinion=opinion, inbox=inbox, clock=clock, metrics=metrics)
         self._agent_return_grace_s = agent_return_grace_s
         self._pen = pen
         self._store = store
@@ -80,6 +94,8 @@ class Conversation:
         """With an order: when the carrier is to be told (again), or by when it owes us the end."""
         self._order_taken = False
         self._tries = 0
+        self._agent_ended = ""
+        """Why the agent ends the call, which is being ended anyway: it counts if that is withdrawn."""
         self._unwritten_answer: Answered | None = None
         """One that came while an order stood; to be written if that is withdrawn."""
         self._settled_s = float("-inf")
@@ -87,6 +103,10 @@ class Conversation:
 
     async def follow(self) -> Ended:
         """Until the leg has ended. Raises ClaimLost."""
+        async with contextlib.aclosing(self._messenger):
+            return await self._follow()
+
+    async def _follow(self) -> Ended:
         if self._story.order is not None:
             # Whoever conducted it before us may have died between writing the order and doing it, and that may be long ago.
             self._order_deadline_s = self._clock.now_s()
@@ -119,7 +139,10 @@ class Conversation:
             case AgentLeft():
                 await self._on_agent_left(event)
             case EndSignal():
-                await self._give(Order.AGENT_ENDED, reason=event.reason)
+                await self._give(self._answering.agent_ends(event.at.at_s), reason=event.reason)
+            case ListeningStarted() | ListeningLost() | Heard() | WentQuiet() | MessagePlayed():
+                self._metrics.listening.count(event, late_s=self._clock.real_s(self._clock.now_s() - event.at.at_s))
+                await self._do(self._answering.hear(event))
             case OptOut() | Digit() | EarlyMedia() | RoomClosed():
                 await self._note_detail(event)
             case _:
@@ -133,7 +156,7 @@ class Conversation:
             return
         story.ringing = event
         pdd_ms = story.pdd_ms
-        detail = _known_from(event)
+        detail = known_from(event)
         self._log.info("call_ringing", pdd_ms=pdd_ms)
         self._metrics.dial_to_ringing(max(0.0, event.at.at_s - story.dialed_at_s))
         await self._pen.write(lambda: self._store.record_ringing(self._call, pdd_ms=pdd_ms, detail=detail))
@@ -148,11 +171,12 @@ class Conversation:
             await self._record_answer(event)
         else:
             self._unwritten_answer = event  # it crosses our hang-up; the outcome says so
+        await self._do(self._answering.answered())
 
     async def _record_answer(self, event: Answered) -> None:
         story = self._story
         ring_ms, ring_error_ms = story.ring(event.at)
-        detail = _known_from(event)
+        detail = known_from(event)
         self._log.info("call_answered", ring_ms=ring_ms, source=event.source)
         self._metrics.dial_to_answer(max(0.0, event.at.at_s - story.dialed_at_s))
         await self._pen.write(
@@ -166,18 +190,13 @@ class Conversation:
         await self._note("agent_left", on_purpose=event.on_purpose, reason=event.reason)
         trusted = self._call.trust_agent_leave and self._story.answered is not None and not self._agents.present
         if event.on_purpose or trusted:
-            await self._give(Order.AGENT_ENDED, reason=event.reason)
-
-    async def _on_opt_out(self, event: OptOut) -> None:
-        self._log.info("call_opt_out", reason=event.reason)
-        await self._pen.write_first(
-            lambda: self._store.record_opt_out(self._call, identity=event.identity, reason=event.reason)
-        )
+            await self._give(self._answering.agent_ends(event.at.at_s), reason=event.reason)
 
     async def _note_detail(self, event: OptOut | Digit | EarlyMedia | RoomClosed) -> None:
         match event:
-            case OptOut():
-                await self._on_opt_out(event)
+            case OptOut(identity=identity, reason=reason):
+                self._log.info("call_opt_out", reason=reason)
+                await self._pen.note_first(lambda: self._store.record_opt_out(self._call, identity=identity, reason=reason))
             case Digit():
                 await self._note("digit", digit=event.digit)
             case EarlyMedia():
@@ -185,8 +204,23 @@ class Conversation:
             case RoomClosed():
                 self._log.error("room_closed_with_a_leg", reason=event.reason)
 
-    async def _note(self, kind: str, **detail: str | bool) -> None:
-        await self._pen.write(lambda: self._store.record_note(self._call, kind=kind, detail=detail))
+    async def _note(self, kind: str, **detail: Fact) -> None:
+        await self._pen.note(lambda: self._store.record_note(self._call, kind=kind, detail=detail))
+
+    async def _do(self, acts: list[Act]) -> None:
+        for act in acts:
+            match act:
+                case Note():
+                    self._log.info(f"call_{act.kind}", **act.detail)
+                    await self._pen.note(partial(self._store.record_note, self._call, kind=act.kind, detail=act.detail))
+                case Tell() | Play() | Stop() | Ask():
+                    self._messenger.send(act)
+                case Give():
+                    await self._give(act.order, reason=act.reason, heard_s=act.heard_s)
+                case Withdraw():
+                    await self._withdraw(*act.orders)
+                case _:
+                    assert_never(act)
 
     # -- time --------------------------------------------------------------------------------------------------------------
 
@@ -195,7 +229,8 @@ class Conversation:
         if self._order_deadline_s is not None:
             deadlines = [self._order_deadline_s]
         else:
-            deadlines = [at_s for at_s in (self._limit_s(), self._agent_limit_s()) if at_s is not None]
+            limits_s = (self._limit_s(), self._agent_limit_s(), self._answering.deadline_s)
+            deadlines = [at_s for at_s in limits_s if at_s is not None]
         if self._pen.retry_in_real_s is not None:
             deadlines.append(self._clock.now_s() + self._pen.retry_in_real_s * self._clock.scale)
         return min(deadlines, default=None)
@@ -212,8 +247,8 @@ class Conversation:
         return None
 
     def _agent_limit_s(self) -> float | None:
-        """When the agent has been away long enough; None while one is there."""
-        if self._agents.gone_at_s is None:
+        """When the agent has been away long enough; None while one is there, or none is needed."""
+        if self._agents.gone_at_s is None or self._answering.needs_no_agent:
             return None
         return max(self._settled_s, self._agents.gone_at_s + self._agent_return_grace_s)
 
@@ -236,6 +271,8 @@ class Conversation:
                 await self._give_unless_late(Order.RING_TIMEOUT, due_s=limit_s)
         elif agent_limit_s is not None and now_s >= agent_limit_s:
             await self._give_unless_late(Order.AGENT_GONE, due_s=agent_limit_s)
+        else:
+            await self._do(self._answering.on_time(now_s))
         return None
 
     async def _give_unless_late(self, order: Order, *, due_s: float) -> None:
@@ -260,12 +297,15 @@ class Conversation:
 
     # -- orders ------------------------------------------------------------------------------------------------------------
 
-    async def _give(self, order: Order, *, reason: str = "") -> None:
+    async def _give(self, order: Order, *, reason: str = "", heard_s: float | None = None) -> None:
         """Write the order down, to carry it out once all has been heard that has come in meanwhile: the carrier's answer to it
-        looks like any other end."""
+        looks like any other end. `heard_s`: when that was heard on which it rests."""
         given = self._story.order
         if given is not None:
             if self._order_taken or given not in REFUTABLE or order in REFUTABLE:
+                return
+            if order is Order.AGENT_ENDED and given in BY_HEARING:
+                self._agent_ended = reason or "ended"  # who was told that we hang up may do so, too
                 return
             self._story.withdraw()  # what was asked for stays asked for, whether or not the other is refuted
         self._story.give(order)
@@ -275,10 +315,13 @@ class Conversation:
         self._metrics.ordered(order.value)
         await self._pen.write(lambda: self._store.record_order(self._call, order=order.value, detail={"reason": reason}))
         self._order_deadline_s = self._clock.now_s()
+        if heard_s is not None and self._clock.real_s(self._order_deadline_s - heard_s) > STOOD_STILL_REAL_S:
+            self._order_deadline_s += SETTLE_S  # who spoke meanwhile is to be heard first
 
-    async def _withdraw(self, order: Order) -> None:
-        """What this order was given for want of has come. Nothing happens if it was not given, or the carrier has taken it."""
-        if self._story.order is not order or self._order_taken:
+    async def _withdraw(self, *orders: Order) -> None:
+        """What they were given for want of has come. Nothing happens if none was given, or the carrier has taken it."""
+        order = self._story.order
+        if order is None or order not in orders or self._order_taken:
             return
         self._story.withdraw()
         self._order_deadline_s, self._tries = None, 0
@@ -287,6 +330,8 @@ class Conversation:
         answered, self._unwritten_answer = self._unwritten_answer, None
         if answered is not None:
             await self._record_answer(answered)
+        if self._agent_ended:
+            await self._give(Order.AGENT_ENDED, reason=self._agent_ended)
 
     async def _carry_out(self) -> None:
         """Tell the carrier; if it cannot be reached, again later, since a leg that was not told goes on."""
@@ -303,8 +348,3 @@ class Conversation:
         else:
             self._order_taken = True
             self._order_deadline_s = self._clock.now_s() + HANG_UP_PATIENCE_S
-
-
-def _known_from(event: Ringing | Answered) -> dict[str, Fact]:
-    """What told us of it, and how exactly."""
-    return {"source": event.source, "error_ms": round(event.at.error_s * 1000)}

@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import enum
 from collections import deque
+from collections.abc import Iterable
 
 from orchestrator.calls.orders import Order
 from sip.clock import Clock
-from sip.leg import AgentJoined, AgentLeft, Room, RoomEvent
+from sip.leg import AgentJoined, AgentLeft, Heard, MessagePlayed, Room, RoomEvent
 
 
 class Release(enum.Enum):
@@ -26,9 +27,14 @@ class Inbox:
         self._items: deque[RoomEvent | Order | Release | Exception] = deque()
         self._came = asyncio.Event()
 
-    def put(self, order: Order | Release) -> None:
-        """An order from outside. Repeating it is harmless."""
-        self._add(order)
+    def put(self, item: Order | Release | Heard | MessagePlayed) -> None:
+        """An order from outside, which may be repeated; or what became of an errand: an opinion, a message nobody can play."""
+        self._add(item)
+
+    def again(self, events: Iterable[RoomEvent]) -> None:
+        """These are taken once more, before all that waits: whoever took them had no use for them, and the next one has."""
+        self._items.extendleft(reversed(list(events)))
+        self._came.set()
 
     def fail(self, error: Exception) -> None:
         """Have `next` raise this, in the conductor's own task, after what has happened so far."""

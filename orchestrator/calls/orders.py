@@ -6,6 +6,7 @@ import enum
 from typing import assert_never
 
 from orchestrator.outcomes import EndReason
+from sip.voicemail.events import Kind
 
 
 class Order(enum.Enum):
@@ -21,10 +22,40 @@ class Order(enum.Enum):
     """The agent vanished and did not come back in its grace time."""
     SHUT_DOWN = "shut_down"
     """This process is told to stop at once."""
+    VOICEMAIL_HANG_UP = "voicemail_hang_up"
+    """A voicemail, or a machine of unknown kind, and the policy hangs up on it."""
+    POLICY_HANG_UP = "policy_hang_up"
+    """A menu, screening, full mailbox or announcement, and the policy hangs up on it."""
+    FAX = "fax"
+    """A fax or modem, and the policy hangs up on it."""
+    MESSAGE_LEFT = "message_left"
+    """The message has been left: played to its end, or the agent says that it is done."""
+    SILENCE = "silence"
+    """The callee has been silent for too long."""
+    IDLE = "idle"
+    """Neither callee nor agents have been heard for too long."""
+    MEDIA_LOST = "media_lost"
+    """No audio packets came from the callee for too long."""
 
 
-REFUTABLE = frozenset({Order.RING_TIMEOUT, Order.AGENT_GONE})
-"""Orders for want of something that may have come meanwhile: the answer, the agent. They are withdrawn if it has."""
+BY_VERDICT = frozenset({Order.VOICEMAIL_HANG_UP, Order.POLICY_HANG_UP, Order.FAX, Order.MESSAGE_LEFT})
+"""Orders that rest on a verdict: withdrawn when a person turns out to be on the line."""
+FOR_QUIET = frozenset({Order.SILENCE, Order.IDLE, Order.MEDIA_LOST})
+"""Orders for want of sound: withdrawn when something is heard."""
+BY_HEARING = BY_VERDICT | FOR_QUIET
+REFUTABLE = frozenset({Order.RING_TIMEOUT, Order.AGENT_GONE}) | BY_HEARING
+"""Orders for want of something that may have come meanwhile: the answer, the agent, a person. They are withdrawn if it has."""
+
+
+def order_on(kind: Kind) -> Order:
+    """The order by which a policy hangs up on a kind."""
+    match kind:
+        case Kind.VOICEMAIL | Kind.MACHINE:
+            return Order.VOICEMAIL_HANG_UP
+        case Kind.FAX:
+            return Order.FAX
+        case _:
+            return Order.POLICY_HANG_UP
 
 
 def reason_for_order(order: Order, *, answered: bool) -> EndReason:
@@ -43,5 +74,19 @@ def reason_for_order(order: Order, *, answered: bool) -> EndReason:
             return EndReason.AGENT_LOST
         case Order.SHUT_DOWN:
             return EndReason.WORKER_SHUT_DOWN
+        case Order.VOICEMAIL_HANG_UP:
+            return EndReason.AGENT_HUNG_UP_VOICEMAIL_DETECTED
+        case Order.POLICY_HANG_UP:
+            return EndReason.AGENT_HUNG_UP_BY_POLICY
+        case Order.FAX:
+            return EndReason.FAX_DETECTED
+        case Order.MESSAGE_LEFT:
+            return EndReason.AGENT_LEFT_VOICEMAIL_MESSAGE
+        case Order.SILENCE:
+            return EndReason.AGENT_HUNG_UP_SILENCE_DETECTED
+        case Order.IDLE:
+            return EndReason.IDLE_TIMEOUT
+        case Order.MEDIA_LOST:
+            return EndReason.MEDIA_LOST
         case _:
             assert_never(order)

@@ -22,8 +22,10 @@ class ClaimLost(Exception):
 class Pen:
     """Writes one call's changes in the order in which they happened.
 
-    A conversation does not wait for a database: what cannot be written now is kept and written before anything newer. Raises
-    ClaimLost as soon as a write finds the claim gone.
+    A conversation does not wait for a database: what cannot be written now is kept and written before anything newer. What the
+    database refuses is not asked again, so that it does not stand in the way of the call's end: the refusal is logged, counted
+    and raised, whatever it is, and what waits behind it is still written. Raises ClaimLost as soon as a write finds the claim
+    gone.
     """
 
     def __init__(
@@ -58,14 +60,18 @@ class Pen:
         self._unwritten.append(operation)
         await self.catch_up()
 
+    async def note(self, operation: Write) -> None:
+        """As `write`, but for what nobody is to be hung up on for: a refusal is logged and counted only."""
+        await self.write(self._harmless(operation))
+
     async def make_sure(self, operation: Write) -> None:
         """If the call may have been taken over meanwhile, wait until the database has said by this write that it has not."""
         if self._in_doubt():
             await self.write_until_done(operation)
 
-    async def write_first(self, operation: Write) -> None:
-        """Write before all that waits what must be written even if the claim turns out to be lost, or keep it for later."""
-        self._unwritten.appendleft(operation)
+    async def note_first(self, operation: Write) -> None:
+        """As `note`, but before all that waits: what must be written even if the claim turns out to be lost."""
+        self._unwritten.appendleft(self._harmless(operation))
         await self.catch_up()
 
     async def catch_up(self) -> None:
@@ -91,6 +97,30 @@ class Pen:
 
     async def _write_all(self) -> None:
         while self._unwritten:
-            if not await self._unwritten[0]():
+            try:
+                ours = await self._unwritten[0]()
+            except DatabaseUnavailable:
+                raise
+            except Exception:
+                self._unwritten.popleft()
+                self._refused()
+                raise
+            if not ours:
                 raise ClaimLost
             self._unwritten.popleft()
+
+    def _harmless(self, operation: Write) -> Write:
+        async def write() -> bool:
+            try:
+                return await operation()
+            except DatabaseUnavailable:
+                raise
+            except Exception:  # noqa: BLE001  logged with its trace, counted, and no reason to end a conversation
+                self._refused()
+                return True
+
+        return write
+
+    def _refused(self) -> None:
+        self._metrics.write_refused()
+        self._log.exception("write_refused", waiting=len(self._unwritten))

@@ -1,7 +1,8 @@
 """From the claim to the written intent: everything that happens before a phone can ring.
 
 Nothing here is final for the callee, so every way out is either a dial that is granted, or the call's return to the queue,
-unspent (`GoBack`), or its end without a dial (`EndUndialled`).
+unspent (`GoBack`), or its end without a dial (`EndUndialled`). An agent that says that the callee wants no calls ends it so,
+also after the intent: the do-not-call list is written before the call's end.
 
 The last gate is asked twice. What it would say at the claim comes with the call, so that no room is opened and no agent fetched
 for a call that cannot be dialled now; what it says at the intent counts.
@@ -14,9 +15,9 @@ from dataclasses import dataclass, replace
 from orchestrator.caller_ids import caller_id_candidates
 from orchestrator.calls.inbox import Agents, Inbox, Release
 from orchestrator.calls.orders import Order
-from orchestrator.calls.pen import ClaimLost
+from orchestrator.calls.pen import ClaimLost, Pen
 from orchestrator.calls.plans import dial_plan
-from orchestrator.calls.refusals import EndUndialled, GoBack, refusal
+from orchestrator.calls.refusals import WHY, EndUndialled, GoBack, refusal
 from orchestrator.errors import DatabaseUnavailable, DestinationForbidden, InvalidNumber
 from orchestrator.ids import E164
 from orchestrator.logs import call_logger
@@ -24,9 +25,10 @@ from orchestrator.metrics import Metrics
 from orchestrator.numbers import check_destination
 from orchestrator.outcomes import EndReason
 from orchestrator.store.gate import GateStore
+from orchestrator.store.queue import QueueStore
 from orchestrator.store.records import ClaimedCall, DialForbidden, DialGranted, Gate, WaitingFor
 from sip.clock import Clock, boot_time_s
-from sip.leg import AgentJoined, AgentLeft, DialPlan, Room, RoomClosed
+from sip.leg import AgentJoined, AgentLeft, DialPlan, ListeningLost, ListeningStarted, OptOut, Room, RoomClosed, RoomEvent
 
 LEAST_SLACK_S = 0.05
 """What an event loop may be late by. A trunk whose own slack is less has a rate that is met on the average only."""
@@ -73,6 +75,8 @@ class Preparation:
         inbox: Inbox,
         agents: Agents,
         gate: GateStore,
+        store: QueueStore,
+        pen: Pen,
         clock: Clock,
         times: PreparationTimes,
         metrics: Metrics,
@@ -82,9 +86,12 @@ class Preparation:
         self._inbox = inbox
         self._agents = agents
         self._gate = gate
+        self._store = store
+        self._pen = pen
         self._clock = clock
         self._times = times
         self._metrics = metrics
+        self._kept: list[RoomEvent] = []
         self._log = call_logger(__name__, call_id=call.call_id, account=call.account, epoch=call.epoch)
 
     async def plan_dial(self, to: E164) -> DialPlan:
@@ -105,6 +112,7 @@ class Preparation:
         self._log.info("call_dialing", trunk=self._call.trunk.name, attempt=granted.attempt, dial=granted.dial_number)
         plan = dial_plan(self._call, granted, to=to, post_dial_allowance_s=self._times.post_dial_allowance_s)
         left_s = most_late_s - late_s
+        self._inbox.again(self._kept)
         return replace(plan, not_after_s=self._clock.now_s() + left_s * self._clock.scale)
 
     async def _wait_for_agent(self) -> None:
@@ -135,9 +143,19 @@ class Preparation:
                 raise GoBack(WaitingFor.MEDIA_SERVER, f"the room closed before the dial: {event.reason}")
             case AgentJoined() | AgentLeft():
                 self._agents.note(event)
+            case OptOut():
+                await self._note_opt_out(event)
+                raise EndUndialled(EndReason.BLOCKED_DO_NOT_CALL, WHY[Gate.DO_NOT_CALL])
+            case ListeningStarted() | ListeningLost():
+                self._kept.append(event)
             case _:
                 self._log.error("event_before_the_dial", event_kind=type(event).__name__)
         return True
+
+    async def _note_opt_out(self, event: OptOut) -> None:
+        """On the list now, or before the call's end is written."""
+        self._log.info("call_opt_out", reason=event.reason)
+        await self._pen.note_first(lambda: self._store.record_opt_out(self._call, identity=event.identity, reason=event.reason))
 
     async def _pass_the_gate(self) -> DialGranted:
         while True:

@@ -20,8 +20,7 @@ from orchestrator.ids import CallId
 from orchestrator.lifecycle import State
 from orchestrator.looper import Looper
 from orchestrator.metrics import Metrics
-from orchestrator.store.records import StrandedCall
-from orchestrator.store.recovery import RecoveryStore
+from orchestrator.store.recovery import RecoveryStore, StrandedCall
 from sip.clock import boot_time_s
 from sip.errors import CarrierUnavailable
 from sip.leg import Carrier

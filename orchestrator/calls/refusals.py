@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from orchestrator.outcomes import EndReason
-from orchestrator.store.records import EXPIRY_REASONS, Aftermath, ClaimedCall, DialForbidden, Gate, WaitingFor
+from orchestrator.outcomes import EndReason, final_state
+from orchestrator.store.records import EXPIRY_REASONS, Aftermath, ClaimedCall, DialForbidden, Gate, Outcome, WaitingFor
+from sip.leg import Dialled
 
 
 class GoBack(Exception):
@@ -37,6 +38,17 @@ class EndUndialled(Exception):
         super().__init__(message)
         self.reason = reason
         self.message = message
+
+    @property
+    def outcome(self) -> Outcome:
+        """The end as it is written."""
+        return Outcome(
+            state=final_state(self.reason, answered=False),
+            reason=self.reason,
+            dialled=Dialled.NO,
+            error_message=self.message,
+            evidence={"detail": self.message} if self.message else {},
+        )
 
 
 WHY: dict[Gate, str] = {

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from orchestrator.errors import BadInput, DatabaseUnavailable, ForbiddenTransition
+from orchestrator.errors import DatabaseUnavailable
 from orchestrator.looper import was_cancelled
 from orchestrator.store.ends import NO_AFTERMATH, EndsStore, HeldUp
 from orchestrator.store.records import Aftermath, Claim, End, Finished, Outcome, WaitingFor
@@ -120,8 +120,8 @@ class Registrar:
     async def _write_together(self, batch: Sequence[_Waiting]) -> None:
         try:
             answers = await self._store.finish_all([waiting.end for waiting in batch])
-        except (BadInput, ForbiddenTransition, HeldUp) as error:
-            if len(batch) == 1:
+        except Exception as error:
+            if len(batch) == 1 or (isinstance(error, DatabaseUnavailable) and not isinstance(error, HeldUp)):
                 raise
             log.warning("ends_written_apart", ends=len(batch), error=str(error), kind=type(error).__name__)
             # One of them is at fault, or waits for somebody: it shall not take the others with it.

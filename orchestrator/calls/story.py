@@ -12,6 +12,7 @@ from orchestrator.outcomes import EndReason, answered_by, final_state, reason_fo
 from orchestrator.store.records import Outcome
 from sip.causes import HangupCause
 from sip.leg import Answered, Dialled, Ended, Fact, Moment, Ringing
+from sip.voicemail.events import Kind
 
 LEG_LIMITS_S = 150.0
 """Beyond our maximum duration: 75 s that a request rings at most, 30 s after which the carrier ends a leg that we do not, and
@@ -30,6 +31,8 @@ class Story:
     answered: Answered | None = None
     order: Order | None = None
     answered_at_order: bool = False
+    heard: Kind | None = None
+    """Who answered, by the last verdict of detection; None: there was none."""
     notes: dict[str, Fact] = field(default_factory=dict)
 
     def give(self, order: Order) -> None:
@@ -98,7 +101,7 @@ class Story:
             state=final_state(reason, answered=self.was_answered),
             reason=reason,
             dialled=Dialled.YES if (self.ringing or self.answered) else ended.dialled,
-            answered_by=answered_by(reason, answered=self.was_answered),
+            answered_by=answered_by(reason, answered=self.was_answered, heard=self.heard),
             sip_code=ended.signal.sip_code,
             sip_reason=ended.signal.sip_reason,
             q850_cause=ended.signal.q850_cause,
@@ -113,6 +116,31 @@ class Story:
             participant_sid=ids.get("participant_sid", ""),
             evidence=evidence,
         )
+
+
+def known_from(event: Ringing | Answered) -> dict[str, Fact]:
+    """What told us of it, and how exactly."""
+    return {"source": event.source, "error_ms": round(event.at.error_s * 1000)}
+
+
+def outcome_of_defect(error: BaseException, story: Story | None, *, answered: bool) -> Outcome:
+    """INTERNAL_ERROR, and the truth about whether a phone may have rung. `story`: None before the request.
+
+    `answered`: whether the answer is written down, which is what decides the terminal states that are allowed.
+    """
+    dialled = Dialled.UNKNOWN
+    if story is None:
+        dialled = Dialled.NO
+    elif story.answered is not None or story.ringing is not None:
+        dialled = Dialled.YES
+    return Outcome(
+        state=final_state(EndReason.INTERNAL_ERROR, answered=answered),
+        reason=EndReason.INTERNAL_ERROR,
+        dialled=dialled,
+        answered_by=answered_by(EndReason.INTERNAL_ERROR, answered=answered, heard=None if story is None else story.heard),
+        error_code=type(error).__name__,
+        error_message=str(error)[:500],
+    )
 
 
 _ENDS_OF_UNKNOWN_HAND = frozenset({HangupCause.NORMAL_CLEARING, HangupCause.LEG_LOST, HangupCause.ORDERED})

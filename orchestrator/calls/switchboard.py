@@ -15,10 +15,12 @@ import structlog
 from orchestrator.calls.adoption import Adoption
 from orchestrator.calls.conductor import CallStores, Conductor, ConductorTimes
 from orchestrator.calls.inbox import Release
+from orchestrator.calls.messenger import Opinion
 from orchestrator.calls.orders import Order
 from orchestrator.ids import CallId
 from orchestrator.metrics import Metrics
-from orchestrator.store.records import AdoptedCall, ClaimedCall
+from orchestrator.store.records import ClaimedCall
+from orchestrator.store.recovery import AdoptedCall
 from sip.clock import Clock
 from sip.leg import Carrier, RoomName
 
@@ -39,11 +41,14 @@ class Switchboard:
         on_free: Callable[[], None],
         metrics: Metrics,
         in_doubt: Callable[[], bool] = lambda: False,
+        opinion: Opinion | None = None,
     ) -> None:
         """`seats`: most calls at once. `on_free` is called whenever a seat has become free.
 
         `in_doubt`: whether calls may have been taken over by other workers meanwhile (orchestrator.calls.heart).
+        `opinion`: whom conductors ask about verdicts that are not sure.
         """
+        self._opinion = opinion
         self._seats = seats
         self._carrier = carrier
         self._stores = stores
@@ -102,6 +107,7 @@ class Switchboard:
                 leftovers=self.leftovers,
                 metrics=self._metrics,
                 in_doubt=self._in_doubt,
+                opinion=self._opinion,
             )
             self._seat(conductor)
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from orchestrator.cli.desk import Desk, Stores, with_desk
+from orchestrator.cli.detectionpolicy import detection_options, shown_detection, take_detection
 from orchestrator.cli.documents import fields_of
 from orchestrator.cli.durations import read_duration_s, shown_duration
 from orchestrator.cli.words import shown_list
@@ -56,7 +57,7 @@ def policy_options(command: F) -> F:
     )  # fmt: skip
     for option in reversed(options):
         command = option(command)
-    return dialling_options(command)
+    return dialling_options(detection_options(command))
 
 
 def dialling_options(command: F) -> F:
@@ -175,6 +176,8 @@ def show_account(desk: Desk, name: str) -> None:
 
 def _read(options: dict[str, Any], *, country: str) -> dict[str, Any]:
     """The options that were given, read: numbers as E.164, names of countries and kinds as they are stored."""
+    options = dict(options)
+    detection = take_detection(options)
     given = {name: value for name, value in options.items() if value is not None and value != ()}
     for name in ("caller_ids", "allowed_countries", "allowed_specials"):
         if name in given:
@@ -187,6 +190,8 @@ def _read(options: dict[str, Any], *, country: str) -> dict[str, Any]:
         given["allowed_specials"] = tuple(sorted(read_specials(given["allowed_specials"])))
     if "calling_hours" in given:
         given["calling_hours"] = tuple(" ".join(rule.split()) for rule in unless_clear(given["calling_hours"]))
+    if detection is not None:
+        given["detection"] = detection
     return given | _read_dialling(given)
 
 
@@ -246,6 +251,7 @@ def _print(desk: Desk, row: AccountRow) -> None:
         "number_most_dials": row.number_most_dials or "- (no cap)",
         "number_window": shown_duration(row.number_window_s),
         "caller_id_cap": row.caller_id_cap or "- (no cap)",
+        "detection": shown_detection(row.detection),
     }
     for name, value in shown.items():
         desk.say(f"{name:<18} {value}")

@@ -30,13 +30,14 @@ OTHER_NAMES = {
     "headers": ("header",),
     "calling_hours": ("hours", "calling_window", "window"),
     "max_attempts": ("attempts", "tries"),
+    "detection": ("amd", "voicemail", "voicemail_detection", "machine_detection"),
 }
 
 CALL_COLUMNS = Columns(
     names=(
         *("to", "account", "agent", "metadata", "caller_id", "display_name", "headers", "dtmf", "ring_timeout_s"),
         *("max_duration_s", "priority", "run_at", "expires_at", "key", "trunk", "calling_hours"),
-        *("max_attempts", "redial"),
+        *("max_attempts", "redial", "detection"),
     ),
     needed="to",
     needed_holds="the number to call",

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from orchestrator.detection import read_detection_text
 from orchestrator.enqueue import NewCallRequest
 from orchestrator.errors import BadInput
 
@@ -36,6 +37,7 @@ def request_from(values: Mapping[str, object], *, defaults: Mapping[str, object]
         trunk=_text(given, "trunk"),
         calling_hours=_hours(given),
         redial=_redial(given),
+        detection=_detection(given),
     )
 
 
@@ -153,6 +155,12 @@ def _redial(given: Mapping[str, object]) -> object:
     if whole is not None and "max_attempts" in whole:
         raise BadInput("max_attempts stands there twice: in 'redial' and beside it")
     return {**(whole or {}), "max_attempts": attempts}
+
+
+def _detection(given: Mapping[str, object]) -> object:
+    """A JSON object, or the words on and off."""
+    value = given.get("detection")
+    return read_detection_text(value) if isinstance(value, str) else value
 
 
 def _members(given: Mapping[str, object], prefix: str) -> dict[str, object]:

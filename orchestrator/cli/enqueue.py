@@ -40,6 +40,9 @@ FOR_ONE_CALL = ("to", "key")
 @click.option("--calling-hours", metavar="RULE", multiple=True, help="Like 'mon-fri 09:00-17:30'; repeatable.")
 @click.option("--max-attempts", type=int, metavar="N", help="How often to try, 1 to 50. Default: the account's.")
 @click.option("--redial", metavar="JSON", help="An object with delays (seconds by class) and jitter. Default: the account's.")
+@click.option(
+    "--detection", metavar="JSON", help='on, off, or an object like {"on_voicemail": "hang_up"}. Default: the account\'s.'
+)
 @click.option("--key", metavar="TEXT", help="Idempotency key: the same key queues an account's call once.")
 @click.option("--batch", metavar="NAME", help="A name for calls that belong together; needed with --file.")
 @click.option("--file", "path", type=click.Path(path_type=Path), help="A file of calls, .csv or .jsonl.")
@@ -66,6 +69,7 @@ def enqueue(
       calling_hours  when it may be made, rules with semicolons between them, like mon-fri 09:00-17:30; sat closed
       max_attempts   how often to try
       redial         a JSON object: delays (lists of seconds by class), jitter
+      detection      on, off, or a JSON object: what is done about who answers, like {"on_voicemail": "hang_up"}
       agent caller_id display_name dtmf run_at expires_at ring_timeout_s max_duration_s priority trunk
 
     Options give what a line leaves out. Good lines are queued, each bad one is reported with its number. Running the same file

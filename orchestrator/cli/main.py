@@ -11,6 +11,7 @@ from orchestrator.cli.accounts import accounts
 from orchestrator.cli.agents import agents
 from orchestrator.cli.calls import calls
 from orchestrator.cli.check import check
+from orchestrator.cli.detect import detect
 from orchestrator.cli.donotcall import do_not_call
 from orchestrator.cli.enqueue import enqueue
 from orchestrator.cli.erase import erase
@@ -56,6 +57,7 @@ for command in (
     erase,
     confirm_restore,
     sweep,
+    detect,
 ):
     cli.add_command(command)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from orchestrator.cli.documents import document
+from orchestrator.cli.heard import heard
 from orchestrator.cli.words import clean, shown_clock, shown_facts, shown_ms, shown_number, shown_time
 from orchestrator.outcomes import OUTCOMES, call_status
 from orchestrator.store.records import Outcome
@@ -67,8 +68,11 @@ def timeline(view: CallView) -> Iterator[str]:
 
 def _events(view: CallView) -> Iterator[Line]:
     for event in view.events:
+        told = heard(event.kind, event.detail)
         what = event.state.value if event.state is not None else f"  {event.kind}"
         evidence = shown_facts(event.detail)
+        if told is not None:
+            what, evidence = told
         if event.epoch:
             evidence = f"{evidence} epoch={event.epoch}".strip()
         yield event.at, what, evidence

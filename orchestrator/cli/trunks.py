@@ -11,6 +11,7 @@ from orchestrator.cli.accounts import CLEAR, unless_clear
 from orchestrator.cli.desk import Desk, with_desk
 from orchestrator.cli.documents import trunk_document
 from orchestrator.cli.groups import group
+from orchestrator.cli.learn import learn
 from orchestrator.cli.words import shown_circuit, shown_list
 from orchestrator.errors import BadInput
 from orchestrator.store.policy import NewTrunk, TrunkChange, TrunkStatus
@@ -24,6 +25,7 @@ def trunks() -> None:
 
 
 trunks.add_command(group)
+trunks.add_command(learn)
 
 
 def reading_options(command: F) -> F:

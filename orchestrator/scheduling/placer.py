@@ -21,7 +21,8 @@ from orchestrator.hours import Hours, Week, over, read_hours
 from orchestrator.scheduling.holidays import Holidays
 from orchestrator.scheduling.windows import LOOK_AHEAD, NEVER_CLOSED, LocalWeek, Window, window_at
 from orchestrator.scheduling.zones import Whereabouts, whereabouts, zones_of_country
-from orchestrator.store.records import DueCall, Placement, WaitingFor
+from orchestrator.store.placements import DueCall, Placement
+from orchestrator.store.records import WaitingFor
 
 log = structlog.get_logger(__name__)
 

@@ -12,8 +12,8 @@ import structlog
 
 from orchestrator.looper import Looper
 from orchestrator.metrics import Metrics
+from orchestrator.store.placements import DueCall, Placement
 from orchestrator.store.queue import QueueStore
-from orchestrator.store.records import DueCall, Placement
 
 log = structlog.get_logger(__name__)
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import asyncpg
 
+from orchestrator.detection import merged, read_detection
 from orchestrator.errors import BadInput, Conflict, NotFound
 from orchestrator.hours import check_hours
 from orchestrator.ids import E164, AccountId
@@ -36,6 +37,7 @@ class AccountStore:
         check_name("account", account.name)
         _check(account)
         _check_spacing(account.redial_delays_s, account.number_gap_s)
+        detection = merged(read_detection(account.detection))
         try:
             async with self._database.transaction() as session:
                 await _check_trunk(session, account.trunk, account=account.name)
@@ -65,6 +67,7 @@ class AccountStore:
                     account.number_window_s,
                     account.caller_id_choice.value,
                     account.caller_id_cap,
+                    json.dumps(detection),
                 )
                 return await _one(session, account.name)
         except asyncpg.UniqueViolationError as error:
@@ -84,6 +87,9 @@ class AccountStore:
                     before.number_gap_s if change.number_gap_s is None else change.number_gap_s,
                 )
             await _check_trunk(session, change.trunk, account=name)
+            detection = None
+            if change.detection is not None:
+                detection = json.dumps(merged(before.detection, read_detection(change.detection)))
             await session.fetch(
                 "change_account_policy",
                 name,
@@ -107,6 +113,7 @@ class AccountStore:
                 change.number_window_s,
                 change.caller_id_choice and change.caller_id_choice.value,
                 change.caller_id_cap,
+                detection,
             )
             limits = (change.max_concurrent, change.weight, change.reserved, change.paused)
             if any(limit is not None for limit in limits):
@@ -236,4 +243,5 @@ def _account_of(row: Row) -> AccountRow:
         caller_id_choice=CallerIdChoice(row["caller_id_choice"]),
         caller_id_cap=row["caller_id_cap"],
         inbound=row["inbound"],
+        detection=json.loads(row["detection"]),
     )

@@ -30,7 +30,7 @@ REFUSALS: dict[str, type[BadInput]] = {
 
 _AS_GIVEN = (
     *("caller_id", "display_name", "ring_timeout_s", "max_duration_s", "idempotency_key", "batch", "trunk", "calling_hours"),
-    "redial",
+    *("redial", "detection"),
 )
 """Fields that mean nothing when they are None, under the names of enqueue_call."""
 
@@ -136,7 +136,7 @@ def _parts(calls: Sequence[NewCall]) -> Iterator[Sequence[NewCall]]:
 
 
 def _request(call: NewCall) -> dict[str, object]:
-    """The fields of enqueue_call (migration 0011) that say something.
+    """The fields of enqueue_call (migration 0013) that say something.
 
     Metadata goes as text, so that the database reads exactly what was given.
     """

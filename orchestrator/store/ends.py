@@ -67,7 +67,7 @@ class EndsStore:
         if not 1 <= len(ends) <= MOST_FINISHED_AT_ONCE:
             raise ValueError(f"ends must be from 1 to {MOST_FINISHED_AT_ONCE}, not {len(ends)}")
         order = sorted(range(len(ends)), key=lambda place: ends[place].call.call_id)  # in which calls are locked
-        rows = await self._ask("finish_calls", *([column(ends[place]) for place in order] for column in COLUMNS))
+        rows = await self._ask("finish_calls", *columns_of([ends[place] for place in order]))
         found = {
             order[row["n"] - 1]: Finished(ours=row["ours"], state=State(row["state"]) if row["ours"] else None) for row in rows
         }
@@ -111,6 +111,13 @@ class EndsStore:
             ) from error
 
 
+def columns_of(ends: Sequence[End]) -> list[list[object]]:
+    """The arguments of finish_calls.sql. What is said of no end is an empty array: most of an end's fields are, and an array
+    costs the client more than the statement."""
+    columns = [[column(end) for end in ends] for column in COLUMNS]
+    return [[] if NOTHING.issuperset(column) else column for column in columns]
+
+
 def _text(text: str) -> str:
     """NUL cannot be stored; a far end's text may hold anything."""
     return text.replace("\0", "")
@@ -144,3 +151,6 @@ COLUMNS: Sequence[Callable[[End], object]] = (
     lambda end: end.aftermath.suppress_number_s,
 )
 """The arguments of finish_calls.sql, in order: each is an array of one value of each end."""
+
+NOTHING = frozenset([None, "", "{}"])
+"""What a column says that says nothing."""

@@ -54,6 +54,8 @@ class NewAccount:
     caller_id_choice: CallerIdChoice = CallerIdChoice.FIXED
     caller_id_cap: int | None = None
     """Dials a day (UTC) from each of its caller ids; None: no cap."""
+    detection: Mapping[str, object] = field(default_factory=dict)
+    """Fields of `orchestrator.detection.DetectionPolicy` that are not as by default, as JSON values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +88,8 @@ class AccountChange:
     caller_id_choice: CallerIdChoice | None = None
     caller_id_cap: int | None = None
     """0: no cap any more."""
+    detection: Mapping[str, object] | None = None
+    """Over what is there; a field that is None goes back to its default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +134,8 @@ class AccountRow:
     """Dials a day (UTC) from each of its caller ids; None: no cap."""
     inbound: int = 0
     """Live inbound calls, which nothing limits."""
+    detection: Mapping[str, object] = field(default_factory=dict)
+    """Fields of `orchestrator.detection.DetectionPolicy` that are not as by default, as JSON values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What a worker asks of the queue: staging, claiming, the intent to dial, what happened to a call, and its end.
+"""What a worker asks of the queue: staging, claiming, and what happened to a call; its intent is `gate`'s, its end `ends`'.
 
 Every operation is one round trip and one transaction. Every write after a claim is guarded by (id, epoch, state): False or None
 says that the claim is no longer ours, and the caller stops. An operation whose commit took place but whose answer was lost may
@@ -10,24 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
+from orchestrator.detection import stored_detection
 from orchestrator.ids import E164, AccountId, CallId, WorkerId
 from orchestrator.lifecycle import State
 from orchestrator.outcomes import EndReason
 from orchestrator.redial import stored_policy
-from orchestrator.store.ends import EndsStore
+from orchestrator.store.placements import DueCall, Placement, Staged
 from orchestrator.store.pool import Database, Row
-from orchestrator.store.records import (
-    CallerIdChoice,
-    Claim,
-    ClaimedCall,
-    CounterDrift,
-    DueCall,
-    Occupancy,
-    Outcome,
-    Placement,
-    Staged,
-    WaitingFor,
-)
+from orchestrator.store.records import CallerIdChoice, Claim, ClaimedCall, CounterDrift, Occupancy, WaitingFor
 from orchestrator.store.rows import forbidden_of, json_text, trunk_of
 from sip.leg import Fact
 
@@ -150,14 +140,6 @@ class QueueStore:
         """A line of the timeline. `kind`: lower-case letters, digits, `_` and `.`. Asked twice, written twice."""
         return await self._is_ours("record_note", call.call_id, call.epoch, kind, json_text(detail))
 
-    async def finish(self, call: Claim, outcome: Outcome) -> bool:
-        """EndsStore.finish without aftermath."""
-        return (await EndsStore(database=self._database).finish(call, outcome)).ours
-
-    async def requeue(self, call: Claim, *, delay_s: float, waiting_for: WaitingFor, detail: Mapping[str, Fact]) -> bool:
-        """EndsStore.requeue without aftermath."""
-        return await EndsStore(database=self._database).requeue(call, delay_s=delay_s, waiting_for=waiting_for, detail=detail)
-
     async def canceled_calls(self) -> list[tuple[CallId, int]]:
         """This worker's calls, with their epochs, that somebody wants canceled and that have not ended."""
         rows = await self._database.fetch("canceled_calls", self._worker_id)
@@ -214,6 +196,7 @@ def claimed_of(row: Row) -> ClaimedCall:
             max_attempts=row["max_attempts"], delays=row["redial_delays"], jitter=row["redial_jitter"], own=row["redial"]
         ),
         caller_id_choice=CallerIdChoice(row["caller_id_choice"]),
+        detection=stored_detection(row["account_detection"], row["detection"]),
         forbidden=None if row["gate"] is None else forbidden_of(row["gate"], row["retry_in_s"]),
     )
 
@@ -255,8 +238,3 @@ def _whole(value: object) -> int:
     if not isinstance(value, int):
         raise TypeError(f"expected a whole number from the database, got {value!r}")
     return value
-
-
-def _text(text: str) -> str:
-    """NUL cannot be stored; a far end's text may hold anything."""
-    return text.replace("\0", "")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from orchestrator.detection import DetectionPolicy
 from orchestrator.ids import E164, AccountId, CallId, DialId, TrunkId
 from orchestrator.lifecycle import State
 from orchestrator.outcomes import AnsweredBy, EndReason, RedialClass
@@ -150,67 +151,6 @@ class Aftermath:
 
 
 @dataclass(frozen=True, slots=True)
-class DueCall:
-    """A scheduled call whose time has come, with all that is needed to find its calling window."""
-
-    call_id: CallId
-    to: str
-    """As stored; the SQL door checks only its shape."""
-    run_at: datetime
-    expires_at: datetime
-    calling_hours: tuple[str, ...]
-    """The account's rules, see `orchestrator.hours`; empty: the default."""
-    own_hours: tuple[str, ...] | None
-    """The call's own rules, over the account's; None: it has none."""
-    closed_on_holidays: bool
-    dial_unknown_zone: bool
-    country: str
-    """The account's own country, ISO 3166-1 alpha-2."""
-    account_version: int
-    """Number of the account's hours as they are now."""
-    placement: Placement | None
-    """Where it was placed last, if ever."""
-    has_route: bool
-    """Its agent pool and route exist."""
-    asked_at: datetime
-    """The database's clock when it was asked: the only clock that counts."""
-
-    @property
-    def kept_placement(self) -> Placement | None:
-        """The last placement, while it still holds: found by the hours of now, and its window is not over."""
-        last = self.placement
-        if last is None or last.hours_version != self.account_version:
-            return None
-        return last if last.window_until is not None and self.asked_at < last.window_until else None
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """The calling window of a call: the one in which the moment lies, or else the next one."""
-
-    call_id: CallId
-    window_from: datetime | None
-    """None, and then both: no window was found, and the call is held."""
-    window_until: datetime | None
-    """Exclusive."""
-    hours_version: int
-    """The account's hours by which it was found: `DueCall.account_version`."""
-    time_zone: str
-    """As found, for people; several are joined by a comma. Empty: not known, or not needed."""
-    problem: str = ""
-    """What is wrong with its calling hours. Empty, without a window: the callee's time zone is not known."""
-
-
-@dataclass(frozen=True, slots=True)
-class Staged:
-    """What became of calls that were placed."""
-
-    ready: int
-    held: int
-    """By their calling hours: outside their window, or their time zone is not known."""
-
-
-@dataclass(frozen=True, slots=True)
 class TrunkRow:
     """A trunk as the conductor needs it."""
 
@@ -271,6 +211,8 @@ class ClaimedCall:
     """How its earlier attempts ended."""
     redial: RedialPolicy = field(default_factory=RedialPolicy)
     caller_id_choice: CallerIdChoice = CallerIdChoice.FIXED
+    detection: DetectionPolicy = field(default_factory=DetectionPolicy)
+    """Its account's, and over that its own."""
     forbidden: DialForbidden | None = None
     """What the last gate would have said at the claim: then no room need be made."""
 
@@ -352,43 +294,6 @@ class End:
     call: Claim
     outcome: Outcome
     aftermath: Aftermath = field(default_factory=Aftermath)
-
-
-@dataclass(frozen=True, slots=True)
-class StrandedCall:
-    """A call that holds a slot and that nobody conducts (`orchestrator.store.recovery`)."""
-
-    call_id: CallId
-    account_id: AccountId
-    epoch: int
-    deferrals: int
-    state: State
-    since_intent_s: float
-    """Seconds since its intent was written, by the database's clock; 0 for a call that is only claimed."""
-
-
-@dataclass(frozen=True, slots=True)
-class AdoptedCall:
-    """A dialled call that this worker has taken over from a dead one. Ages are real seconds, by the database's clock."""
-
-    call: ClaimedCall
-    """Under its new epoch."""
-    state: State
-    """As it was written last: dialing, ringing or active."""
-    granted: DialGranted | None
-    """The dial that is under way; None only for a call that we did not dial."""
-    room: str
-    """Where its leg is, or was: the name is that of the epoch that dialled."""
-    since_dial_s: float
-    since_ringing_s: float | None
-    """Since its first 18x was known; None: none was seen."""
-    ringing_error_s: float
-    """So much before that it may have happened, in the clock's seconds."""
-    since_answer_s: float | None
-    answer_error_s: float
-    ordered_end: str | None
-    """What the dead worker had decided to end it by, and may or may not have done."""
-    pdd_ms: int | None
 
 
 class CancelResult(enum.Enum):

@@ -6,18 +6,60 @@ done to its calls is guarded by their epoch and checks, under a lock that a sign
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from orchestrator.ids import E164, AccountId, CallId, DialId, WorkerId
 from orchestrator.lifecycle import State
 from orchestrator.store.pool import Database, Row
 from orchestrator.store.queue import claimed_of
-from orchestrator.store.records import AdoptedCall, Claim, DialGranted, StrandedCall
+from orchestrator.store.records import Claim, ClaimedCall, DialGranted
+from orchestrator.store.rows import facts
 from sip.clock import boot_time_s
+from sip.leg import Fact
 
 Held = Collection[tuple[CallId, int]]
 """Claims as calls and epochs."""
+
+
+@dataclass(frozen=True, slots=True)
+class StrandedCall:
+    """A call that holds a slot and that nobody conducts."""
+
+    call_id: CallId
+    account_id: AccountId
+    epoch: int
+    deferrals: int
+    state: State
+    since_intent_s: float
+    """Seconds since its intent was written, by the database's clock; 0 for a call that is only claimed."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptedCall:
+    """A dialled call that this worker has taken over from a dead one. Ages are real seconds, by the database's clock."""
+
+    call: ClaimedCall
+    """Under its new epoch."""
+    state: State
+    """As it was written last: dialing, ringing or active."""
+    granted: DialGranted | None
+    """The dial that is under way; None only for a call that we did not dial."""
+    room: str
+    """Where its leg is, or was: the name is that of the epoch that dialled."""
+    since_dial_s: float
+    since_ringing_s: float | None
+    """Since its first 18x was known; None: none was seen."""
+    ringing_error_s: float
+    """So much before that it may have happened, in the clock's seconds."""
+    since_answer_s: float | None
+    answer_error_s: float
+    ordered_end: str | None
+    """What the dead worker had decided to end it by, and may or may not have done."""
+    pdd_ms: int | None
+    verdict: Mapping[str, Fact] = field(default_factory=dict)
+    """The last verdict on who answered, as it was noted; empty: there was none."""
 
 
 class RecoveryStore:
@@ -103,4 +145,5 @@ def _adopted(claim: Row, seen: Row) -> AdoptedCall:
         answer_error_s=seen["answer_error_s"] or 0.0,
         ordered_end=seen["ordered_end"],
         pdd_ms=seen["pdd_ms"],
+        verdict=facts(seen["verdict"] or "{}"),
     )

@@ -50,6 +50,8 @@ class NewCall:
     """Rules of `orchestrator.hours` for this call alone; None: the account's."""
     redial: Mapping[str, object] | None = None
     """`max_attempts`, `delays` (seconds by class) and `jitter` for this call alone; what is missing is the account's."""
+    detection: Mapping[str, object] | None = None
+    """Fields of `orchestrator.detection.DetectionPolicy` for this call alone, as JSON values; the rest is the account's."""
 
 
 @dataclass(frozen=True, slots=True)

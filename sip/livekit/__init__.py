@@ -12,7 +12,10 @@
     webhooks.py   LiveKit's webhooks: checked, deduplicated, hints only
     checks.py     `orchestrator check`: connection, key, fence, trunks, webhooks
     timings.py    how long and how often
+    orders.py     what a leg has done to its room: deleted, played into, told of a verdict
+    listening/    child processes that hear the callees and run detectors
     endsignal.py  the end signal, for agents
+    hearing.py    what we tell agents of the callee, for agents
 
 Nothing here knows accounts, queues or Postgres, and no audio enters this process.
 """

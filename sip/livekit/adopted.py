@@ -9,13 +9,13 @@ list was incomplete for a moment. It must not know who the other worker was, nor
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
-from sip.causes import Reading, Signal, cause_of_leave
+from sip.causes import Reading, cause_of_leave
 from sip.clock import Clock
 from sip.leg import LegRecord, Ringing, RoomEvent
-from sip.livekit.failures import DialFailure
-from sip.livekit.leg import LiveKitLeg, Stage
+from sip.livekit.disposition import Unanswered
+from sip.livekit.leg import LegOrders, LiveKitLeg, Stage
 from sip.livekit.rooms import ANSWERED_STATUSES, CALL_STATUS, LeaveNotice, Occupant, Span, between
 from sip.livekit.timings import LiveKitTimings
 
@@ -31,7 +31,7 @@ class AdoptedLeg(LiveKitLeg):
         clock: Clock,
         timings: LiveKitTimings,
         tell: Callable[[RoomEvent], None],
-        delete_room: Callable[[], Awaitable[None]],
+        orders: LegOrders,
     ) -> None:
         """`tell` takes the events."""
         super().__init__(
@@ -40,7 +40,7 @@ class AdoptedLeg(LiveKitLeg):
             clock=clock,
             timings=timings,
             tell=tell,
-            delete_room=delete_room,
+            orders=orders,
             webhooks_work=lambda: True,  # one is always waited for: nothing else tells
         )
         self.dialled_at_s = self._not_ringing_s = self._not_answered_s = record.dialled_at_s
@@ -89,5 +89,5 @@ class AdoptedLeg(LiveKitLeg):
         else:
             super()._end_unanswered()
 
-    def _read_unanswered(self, failure: DialFailure, signal: Signal, *, rang: bool) -> Reading:  # noqa: ARG002  no request
-        return cause_of_leave(signal.disconnect_reason, rang=rang)
+    def _read_unanswered(self, unanswered: Unanswered) -> Reading:
+        return cause_of_leave(unanswered.signal.disconnect_reason, rang=unanswered.rang)

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -156,6 +157,18 @@ class LiveKitServer:
                 return False
             raise
         return True
+
+    async def set_attributes(self, *, room: str, identity: str, attributes: Mapping[str, str]) -> None:
+        """Set attributes of somebody in a room; others of his stay. Raises LiveKitUnavailable or LiveKitRefusal."""
+        request = proto_room.UpdateParticipantRequest(room=room, identity=identity, attributes=dict(attributes))
+        await self._call("set attributes", lambda api: api.room.update_participant(request), self._timings.request_timeout_s)
+
+    async def send_data(self, *, room: str, topic: str, body: bytes) -> None:
+        """Send a data packet to everybody in a room, reliably. Raises LiveKitUnavailable or LiveKitRefusal."""
+        request = proto_room.SendDataRequest(
+            room=room, data=body, kind=proto_models.DataPacket.Kind.RELIABLE, topic=topic, nonce=secrets.token_bytes(16)
+        )
+        await self._call("send data", lambda api: api.room.send_data(request), self._timings.request_timeout_s)
 
     async def list_rooms(self, names: Sequence[str] = ()) -> Sequence[proto_models.Room]:
         """Those of the named rooms that exist; without names, all. Raises LiveKitUnavailable or LiveKitRefusal."""

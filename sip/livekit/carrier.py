@@ -19,12 +19,14 @@ from livekit.protocol import sip as proto_sip
 
 from sip.clock import Clock
 from sip.errors import BadPlan, CarrierUnavailable, RoomRefused
-from sip.leg import DialPlan, Finding, Leg, LegRecord, LiveRoom, Room, RoomName, RoomPlan
+from sip.leg import DialPlan, Finding, Leg, LegRecord, ListeningLost, LiveRoom, Moment, Room, RoomName, RoomPlan
 from sip.livekit.adopted import AdoptedLeg
 from sip.livekit.api import LiveKitRefusal, LiveKitServer
 from sip.livekit.checks import LiveKitChecks
 from sip.livekit.failures import DialFailure, result_unknown
 from sip.livekit.leg import LiveKitLeg
+from sip.livekit.listening.listeners import Listeners
+from sip.livekit.orders import RoomOrders
 from sip.livekit.requests import dial_request, leg_identity, room_request
 from sip.livekit.room import LiveKitRoom
 from sip.livekit.rooms import Deployment, Role, Span, read_view
@@ -50,10 +52,14 @@ class LiveKitCarrier:
         deployment_id: UUID,
         clock: Clock,
         timings: LiveKitTimings | None = None,
+        listeners: Listeners | None = None,
         observer: Observer | None = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """`clock` must run at real speed, as telephones do. `wall_clock`: seconds since the epoch, for ages."""
+        """`clock` must run at real speed, as telephones do. `wall_clock`: seconds since the epoch, for ages.
+
+        `listeners`: run and closed with the carrier; None: nobody listens, and rooms that are to be listened to are told so.
+        """
         if clock.scale != 1:
             raise ValueError("real telephones do not run faster: the LiveKit carrier needs a clock of scale 1")
         self._clock = clock
@@ -78,6 +84,7 @@ class LiveKitCarrier:
         )
         """Where the HTTP door brings LiveKit's webhooks."""
         self._checks = LiveKitChecks(server=self._server, deployment=self._deployment, inbox=self.webhooks, clock=clock)
+        self._listeners = listeners
         self._dials: set[asyncio.Task[None]] = set()
         self._adoptions = asyncio.Semaphore(self._timings.looks_at_once)
         self._fence_lock = asyncio.Lock()
@@ -111,6 +118,11 @@ class LiveKitCarrier:
             changed=self._watch.reschedule,
         )
         self._watch.add(room)
+        if plan.listening is not None and self._listeners is None:
+            room.tell(ListeningLost(at=Moment(self._clock.now_s()), why="there are no listeners"))
+        elif plan.listening is not None and self._listeners is not None:
+            # While the agent is on its way.
+            await self._listeners.listen(plan.name, plan.listening, lasts_s=plan.max_duration_s, tell=room.tell_heard)
         return room
 
     async def dial(self, room: Room, plan: DialPlan) -> Leg:
@@ -126,7 +138,7 @@ class LiveKitCarrier:
             clock=self._clock,
             timings=self._timings,
             tell=room.tell,
-            delete_room=lambda: self.close_room(room.name),
+            orders=self._orders(room, leg_identity(plan)),
             webhooks_work=lambda: self.webhooks.work,
         )
         room.leg = leg
@@ -191,7 +203,7 @@ class LiveKitCarrier:
             clock=self._clock,
             timings=self._timings,
             tell=room.tell,
-            delete_room=lambda: self.close_room(record.room),
+            orders=self._orders(room, identity),
         )
         room.leg = leg
         self._watch.add(room)
@@ -216,6 +228,8 @@ class LiveKitCarrier:
             await self._server.delete_room(name)
         except LiveKitRefusal as refusal:
             raise CarrierUnavailable(f"LiveKit would not delete room {name}: {refusal.message} ({refusal.code})") from None
+        if self._listeners is not None:
+            self._listeners.leave(name)
         if room is None:
             return
         if room.leg is None:
@@ -223,6 +237,15 @@ class LiveKitCarrier:
         else:
             room.leg.room_deleted()
         room.moved()
+
+    def _orders(self, room: LiveKitRoom, identity: str) -> RoomOrders:
+        return RoomOrders(
+            room=room,
+            identity=identity,
+            server=self._server,
+            listeners=self._listeners,
+            close=lambda: self.close_room(room.name),
+        )
 
     async def list_rooms(self) -> Sequence[LiveRoom]:
         """All rooms that carry this deployment's id, and no others. Raises CarrierUnavailable."""
@@ -268,8 +291,11 @@ class LiveKitCarrier:
         return await self._checks.findings(trunk_ids=trunk_ids)
 
     async def run(self) -> None:
-        """Watch over all rooms until cancelled."""
-        await self._watch.run()
+        """Watch over all rooms, and have listeners, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._watch.run(), name="livekit-watch")
+            if self._listeners is not None:
+                tasks.create_task(self._listeners.run(), name="livekit-listeners")
 
     async def aclose(self) -> None:
         """Release connections. Rooms and legs stay as they are."""
@@ -277,4 +303,6 @@ class LiveKitCarrier:
         for task in dials:
             task.cancel()
         await asyncio.gather(*dials, return_exceptions=True)
+        if self._listeners is not None:
+            await self._listeners.aclose()
         await self._server.aclose()

@@ -6,30 +6,24 @@
        `--the request's result is unknown--> RECONCILING --a look shows it active--> ANSWERED
                                                  `--a look misses it, or its ring time is over and its room deleted--> ENDED
 
-Which signal decides what, and what happens when one is missing, is the table in `watch`. Decides and tells; sends nothing
-itself but the deletion of its room, which it is given as a function. Knows LiveKit's words, not its messages.
+Which signal decides what, and what happens when one is missing, is the table in `watch`; which end it was, `disposition` works
+out. Decides and tells; what it orders is done by others (`LegOrders`). Knows LiveKit's words, not its messages.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
-from sip.causes import HangupCause, Reading, Signal, hangup_cause
+from sip.causes import Reading
 from sip.clock import Clock
 from sip.errors import CarrierUnavailable
-from sip.leg import Answered, Dialled, DialPlan, Ended, Fact, Moment, Ringing, RoomEvent
+from sip.leg import Answered, DialPlan, Ended, Moment, Ringing, RoomEvent
+from sip.livekit.disposition import REQUEST_ERROR_S, Unanswered, end_of_answered
 from sip.livekit.failures import DialFailure, result_unknown
-from sip.livekit.rooms import ANSWERED_STATUSES, RANG_STATUSES, LeaveNotice, Occupant, Span, between, overlap
+from sip.livekit.rooms import ANSWERED_STATUSES, RANG_STATUSES, LeaveNotice, Occupant, Span, between
 from sip.livekit.timings import LiveKitTimings
-
-REQUEST_ERROR_S = 0.1
-"""How far the waiting request's answer may trail what it tells: seen 0.05 s after a 200 (LIVEKIT.md, section 0)."""
-CUT_SHORT_S = 2.0
-"""A ring-out this much before its time is none: the room or the participant was taken away, which looks the same."""
-
-TAKEN_AWAY = frozenset({"ROOM_DELETED", "PARTICIPANT_REMOVED"})
 
 
 class Stage(enum.Enum):
@@ -49,6 +43,26 @@ class Stage(enum.Enum):
     ENDED = "ended"
 
 
+class LegOrders(Protocol):
+    """What a leg may have done to its room."""
+
+    async def delete_room(self) -> None:
+        """Delete it. Raises CarrierUnavailable."""
+        ...
+
+    async def play(self, path: str) -> None:
+        """Play a file into it. Raises CarrierUnavailable."""
+        ...
+
+    def hush(self) -> None:
+        """Stop what plays, if anything does."""
+        ...
+
+    async def publish(self, facts: Mapping[str, str]) -> None:
+        """Tell everybody in it what is known of the callee. Raises CarrierUnavailable."""
+        ...
+
+
 class LiveKitLeg:
     """A leg dialled through LiveKit's SIP service. The port's `Leg`."""
 
@@ -60,7 +74,7 @@ class LiveKitLeg:
         clock: Clock,
         timings: LiveKitTimings,
         tell: Callable[[RoomEvent], None],
-        delete_room: Callable[[], Awaitable[None]],
+        orders: LegOrders,
         webhooks_work: Callable[[], bool],
     ) -> None:
         """`tell` takes the events; `webhooks_work` says whether waiting for a webhook is worth while."""
@@ -75,7 +89,7 @@ class LiveKitLeg:
         self._clock = clock
         self._timings = timings
         self._tell = tell
-        self._delete_room = delete_room
+        self._orders = orders
         self._webhooks_work = webhooks_work
         self._ids: dict[str, str] = {}
         self._seen_s: float | None = None  # when we last learnt that it was in the room
@@ -99,13 +113,25 @@ class LiveKitLeg:
         Removing the participant would miss a leg that has not joined yet, and leaves agents waiting in the room.
         """
         if self.stage is not Stage.ENDED:
-            await self._delete_room()
+            await self._orders.delete_room()
 
     async def send_digits(self, digits: str) -> None:
         """Not possible: LiveKit's server API sends no digits, only somebody in the room can. Raises CarrierUnavailable."""
         raise CarrierUnavailable(
             f"LiveKit's server API sends no digits ({len(digits)} given); put them in the dial plan, or let the agent send them"
         )
+
+    async def leave_message(self, path: str) -> None:
+        """Have a player join the room and play the file; its end is a MessagePlayed. Raises CarrierUnavailable."""
+        await self._orders.play(path)
+
+    async def stop_message(self) -> None:
+        """Have the player leave."""
+        self._orders.hush()
+
+    async def tell_agents(self, facts: Mapping[str, str]) -> None:
+        """Set the facts as attributes of the leg's participant, and send them as a data packet. Raises CarrierUnavailable."""
+        await self._orders.publish(facts)
 
     @property
     def may_be_sent(self) -> bool:
@@ -148,7 +174,7 @@ class LiveKitLeg:
             self.stage = Stage.RECONCILING
             if self._deleted_s is None:
                 self.deadline_s = self.dialled_at_s + self._plan.request_ring_s + self._timings.reconcile_margin_s
-        elif self._notice is None and self._a_notice_would_matter(failure):
+        elif self._notice is None and self._webhooks_work() and self._unanswered(failure).a_notice_would_matter:
             self.stage = Stage.NOTICE_AWAITED
             self.deadline_s = self._failed_s + self._timings.ring_notice_s
         else:
@@ -285,86 +311,40 @@ class LiveKitLeg:
         self._alive_s = max(self._alive_s, at.at_s - at.error_s)
         self._tell(Answered(at=at, source=source, ids=dict(self._ids)))
 
-    def _a_notice_would_matter(self, failure: DialFailure) -> bool:
-        if self._ordered or failure.cause is not None or not self._webhooks_work():
-            return False
-        unrung = self._read(failure.signal, rang=False)
-        if self._cut_short(unrung):
-            return True
-        return self._rang is None and unrung.cause is not self._read(failure.signal, rang=True).cause
-
-    def _cut_short(self, reading: Reading) -> bool:
-        early = self._failed_s < self.dialled_at_s + self._plan.request_ring_s - CUT_SHORT_S
-        return early and reading.rule == "ring_limit"
-
-    def _read(self, signal: Signal, *, rang: bool) -> Reading:
-        return hangup_cause(
-            signal,
-            answered=False,
-            rang=rang,
-            ring_s=None if self._rang is None else max(0.0, self._failed_s - self._rang.at.at_s),
-            ring_error_s=0.0 if self._rang is None else self._rang.at.error_s + REQUEST_ERROR_S,
-            ring_timeout_s=self._plan.ring_timeout_s,
-            rules=self._plan.trunk.rules,
+    def _unanswered(self, failure: DialFailure) -> Unanswered:
+        return Unanswered(
+            plan=self._plan,
+            dialled_at_s=self.dialled_at_s,
+            ringing=self._rang,
+            failure=failure,
+            failed_s=self._failed_s,
+            ordered=self._ordered,
+            notice=self._notice,
         )
 
     def _end_unanswered(self) -> None:
-        failure = self._failure or result_unknown("")
-        at = Moment(self._failed_s, REQUEST_ERROR_S)
-        signal, notice = failure.signal, self._notice
-        if notice is not None:
-            signal = replace(signal, disconnect_reason=notice.reason)
-            if notice.rang:
-                self._ring(between(self._not_ringing_s, self._failed_s), source="webhook")
-        rang = self._rang is not None
-        if self._ordered and signal.sip_code is None:
-            reading = Reading(HangupCause.ORDERED, "ordered")
-        else:
-            reading = self._read_unanswered(failure, signal, rang=rang)
-        evidence: dict[str, Fact] = {**reading.evidence, "rule": reading.rule, "source": "request" if failure.over else "poll"}
-        if self._rang is not None:
-            evidence["ring_s"] = round(max(0.0, at.at_s - self._rang.at.at_s), 3)
-            evidence["ring_error_s"] = round(self._rang.at.error_s + at.error_s, 3)
-            evidence["ring_source"] = self._rang.source
-        elif notice is None and failure.dialled is not Dialled.NO:
-            evidence["ring_unseen"] = "no look showed it ringing, and no webhook told"
-        self._end(at, reading.cause, signal, Dialled.YES if rang else failure.dialled, evidence)
+        if self._notice is not None and self._notice.rang:
+            self._ring(between(self._not_ringing_s, self._failed_s), source="webhook")
+        unanswered = self._unanswered(self._failure or result_unknown(""))
+        self._end(unanswered.ended(self._read_unanswered(unanswered), ids=self._ids))
 
-    def _read_unanswered(self, failure: DialFailure, signal: Signal, *, rang: bool) -> Reading:
-        if failure.cause is not None:
-            return Reading(failure.cause, "not_sent")
-        if not failure.over:
-            return Reading(HangupCause.UNKNOWN, "result_unknown")
-        reading = self._read(signal, rang=rang)
-        return Reading(HangupCause.UNKNOWN, "cut_short") if self._cut_short(reading) else reading
+    def _read_unanswered(self, unanswered: Unanswered) -> Reading:
+        return unanswered.reading
 
     def _end_answered(self, reason: str, *, source: str) -> None:
-        signal = Signal(disconnect_reason=reason)
-        rules = self._plan.trunk.rules
-        reading = hangup_cause(signal, answered=True, rang=True, ring_s=None, ring_timeout_s=None, rules=rules)
-        if self._notice is not None and self._notice.is_dropped and source == "webhook":
-            reading = Reading(HangupCause.LEG_LOST, "leave_without_hangup")
-        if self._deleted_s is not None or (self._ordered and reason in TAKEN_AWAY):
-            reading = Reading(HangupCause.ORDERED, "ordered")
-        evidence: dict[str, Fact] = {**reading.evidence, "rule": reading.rule, "source": source}
-        if reading.cause is HangupCause.LEG_LOST:
-            told = f"the leave's reason, {reason}, says nothing certain" if reason else "no webhook told why the leg left"
-            evidence["unexplained"] = told
-        at = self._gone or Moment(self._clock.now_s(), REQUEST_ERROR_S)
-        if self._notice is not None:
-            at = overlap(at, self._notice.at)
-        self._end(at, reading.cause, signal, Dialled.YES, evidence)
-
-    def _end(self, at: Moment, cause: HangupCause, signal: Signal, dialled: Dialled, evidence: Mapping[str, Fact]) -> None:
-        self.stage, self.deadline_s = Stage.ENDED, None
-        self._tell(
-            Ended(
-                at=at,
-                cause=cause,
-                signal=signal,
-                dialled=dialled,
-                rang=self._answered or self._rang is not None,
-                ids=dict(self._ids),
-                evidence=evidence,
+        self._end(
+            end_of_answered(
+                self._plan,
+                reason=reason,
+                source=source,
+                gone=self._gone or Moment(self._clock.now_s(), REQUEST_ERROR_S),
+                notice=self._notice,
+                ordered=self._ordered,
+                deleted=self._deleted_s is not None,
+                ids=self._ids,
             )
         )
+
+    def _end(self, ended: Ended) -> None:
+        self.stage, self.deadline_s = Stage.ENDED, None
+        self._tell(ended)

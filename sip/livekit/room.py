@@ -85,6 +85,11 @@ class LiveKitRoom:
         """Add an event."""
         self._events.put_nowait(event)
 
+    def tell_heard(self, event: RoomEvent) -> None:
+        """Add what listeners tell; nothing once the leg has ended: its end is the last that is told of it."""
+        if not self.closed and (self.leg is None or self.leg.stage is not Stage.ENDED):
+            self.tell(event)
+
     # What is learnt
 
     def see(self, view: View) -> None:

@@ -22,6 +22,8 @@ CALL_STATUS = "sip.callStatus"
 RANG_STATUSES = frozenset({"ringing", "automation", "active"})
 ANSWERED_STATUSES = frozenset({"automation", "active"})
 LEG_PREFIX = "callee-"
+OUR_PREFIX = "orchestrator-"
+"""Identities of those whom we send into rooms ourselves: listeners, players of messages."""
 
 
 class Deployment:
@@ -178,9 +180,11 @@ class LeaveNotice:
 
 
 def role_of(participant: proto_models.ParticipantInfo) -> Role:
-    """Hidden agents are listeners, not agents that a callee could talk to."""
+    """Hidden agents and those whom we send ourselves are not agents that a callee could talk to."""
     if participant.identity.startswith(LEG_PREFIX) and participant.kind == proto_models.ParticipantInfo.Kind.SIP:
         return Role.LEG
+    if participant.identity.startswith(OUR_PREFIX):
+        return Role.OTHER
     if participant.kind == proto_models.ParticipantInfo.Kind.AGENT and not participant.permission.hidden:
         return Role.AGENT
     return Role.OTHER

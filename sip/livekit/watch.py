@@ -3,28 +3,26 @@
 Which signal decides what, and what happens when one is missing:
 
     what                     decided by                                   if that is missing
-    an agent is there        a look: kind AGENT, connected                never assumed; the conductor's time limit ends the
-    wait an agent left            a look that misses it                        seen at the next look; never assumed
-      on purpose             the end signal in a look, or in the          without a webhook only if a look caught it: at the
-      latest
+    an agent is there        a look: kind AGENT, connected                never assumed; the conductor's limit ends the wait
+    an agent left            a look that misses it                        seen at the next look; never assumed
+      on purpose             the end signal in a look, or in the latest   without a webhook only if a look caught it: at the
                              attributes of the webhook participant_left   `active_look_s` after it was set, if looks suffice
+    an opt-out               `orchestrator.do_not_call` in a look, or in  as for the end signal; told once for each agent, and
+                             the attributes of participant_left           ends nothing here
     ringing                  a look: callStatus `ringing`; the moment     if the request fails first: callStatus in the
-    webhook's
-                             is between the last look without and the     attributes, waited for `ring_notice_s` if it changes
-                             the first with it                                cause and webhooks work; else it counts as not
-                             rung
+                             is between the last look without and         webhook's attributes, waited for `ring_notice_s` if it
+                             the first with it                            changes the cause and webhooks work; else it counts as
+                                                                          not rung
     answered                 the first of the request's return and a      the other one; told once
                              look (`active`, or `automation`)
     over before the answer   the request's error (failures.py)            result unknown: looks until it is active, or was seen
-    and
-                                                                          is gone, or its ring time is over; then the room is
-                                                                          deleted. Never dialled again
+                                                                          and is gone, or its ring time is over; then the room
+                                                                          is deleted. Never dialled again
     an answered leg is over  a look at that very room that succeeded      two such looks `leg_reason_grace_s` apart must agree.
                              and misses it, or shows `hangup`             LiveKit unreachable: looks fail, nothing ends. A lost
                                                                           server: its rooms are empty, its legs are LEG_LOST
       why                    the webhook participant_left:                LEG_LOST, with evidence that no webhook told; `hangup`
-      in
-                             CLIENT_INITIATED is a hang-up,               a look is as good as CLIENT_INITIATED
+                             CLIENT_INITIATED is a hang-up,               in a look is as good as CLIENT_INITIATED
                              ROOM_DELETED somebody's order
     what we ended ourselves  the deletion of the room that succeeded      -; its request is waited for `order_grace_s` at most
 

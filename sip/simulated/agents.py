@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from sip.errors import RoomRefused
 from sip.leg import AgentJoined, AgentLeft, EndSignal, Moment, OptOut, RoomEvent
@@ -27,6 +27,10 @@ AWAY_S = 4.0
 VANISHES_AFTER_RING_S = 1.0
 WAITS_S = 10.0
 """After its end signal for the room to be closed; then it leaves, as the documented helper for agents does."""
+
+SPEAKS_S = 3.0
+PLAN, SPEAK_NOW = "orchestrator.plan", "speak_now"
+"""What agents are told when the beep is over."""
 
 OPT_OUT_REASON = "asked not to be called again"
 
@@ -53,6 +57,8 @@ class Behaviour(enum.Enum):
     """Leaves politely 3 s after the answer, without a signal."""
     OPTS_OUT = "opts_out"
     """Reports 3 s after the answer that the callee wants no more calls; else as `stays`."""
+    SPEAKS_AFTER_BEEP = "speaks_after_beep"
+    """Ends the call 3 s after it was told to leave its message, as if it had spoken it; else as `stays`."""
     DELETES_ROOM = "deletes_room"
     """Ends the call 3 s after the answer by deleting the room, as the agents library's own tool does."""
 
@@ -142,11 +148,18 @@ class SimulatedAgent:
                 self._agenda.at(acts_at_s, lambda left_at_s: self.leave(left_at_s, signal="done"))
             case Behaviour.LEAVES_QUIETLY:
                 self._agenda.at(acts_at_s, self.leave)
+            case Behaviour.SPEAKS_AFTER_BEEP:
+                self._plan_end(at_s, ends_after_s)
             case Behaviour.OPTS_OUT:
                 self._agenda.at(acts_at_s, self.report_opt_out)
                 self._plan_end(at_s, ends_after_s)
             case Behaviour.DELETES_ROOM:
                 self._agenda.at(acts_at_s, self._delete_room)
+
+    def hear_facts(self, at_s: float, facts: Mapping[str, str]) -> None:
+        """The orchestrator says what it knows of the callee and what it is about to do."""
+        if self._behaviour is Behaviour.SPEAKS_AFTER_BEEP and facts.get(PLAN) == SPEAK_NOW:
+            self._agenda.at(at_s + SPEAKS_S, lambda spoken_at_s: self.give_signal(spoken_at_s, "message left"))
 
     def _plan_end(self, answered_at_s: float, ends_after_s: float | None) -> None:
         if ends_after_s is not None:

@@ -1,8 +1,8 @@
 """What sounds sound like: mono frames of 20 ms, 16-bit signed samples in the machine's byte order, 8000 a second unless asked.
 
 Deterministic from sounds and seed. Tones have North America's frequencies and cadences (VOICEMAIL.md, section 3). Speech is
-pulses through two resonators with the rhythm, pitch and band of a voice: enough for detectors of energy, timing and tones,
-without words. Silence is digital silence. In pure Python, so that the package needs no numerical library for it.
+cut from recordings of two synthesised voices (`voices`), one of them for all sounds of a seed: enough for detectors of energy,
+timing and tones, but without sense. Silence is digital silence. In pure Python, so that no numerical library is needed for it.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 import random
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from sip.simulated.steps import Sound, SoundKind
+from sip.simulated.voices import NAMES, voices
 
 SAMPLE_RATE_HZ = 8000
 FRAMES_PER_S = 50
@@ -22,16 +23,11 @@ FRAMES_PER_S = 50
 _FULL_SCALE = 32767
 _FULL_SCALE_DBM0 = 3.17
 """Level of a sine at full scale in G.711 mu-law (ITU-T G.711)."""
-_VOICE_PEAK = 9000.0
-"""About -25 dBov over a whole phrase, near ITU-T's nominal level of active speech (-26 dBov, P.56)."""
 _BEEP_DBM0 = -12.0
 _BEEP_HZ = (650.0, 1010.0)
 """Where real carriers' beeps were found (VOICEMAIL.md, measured)."""
 _FADE_S = 0.002
 """Tones begin and end without a click."""
-_SYLLABLE_S = (0.12, 0.28)
-"""Four to eight syllables a second."""
-_PITCH_HZ = (95.0, 210.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +77,12 @@ def frames(sounds: Iterable[Sound], *, seed: int | str, sample_rate_hz: int = SA
 
 
 def _parts(sounds: Iterable[Sound], drawn: random.Random, rate_hz: int) -> Iterator[array[int]]:
+    voice = drawn.randrange(len(NAMES))
     for sound in sounds:
         count = round(sound.duration_s * rate_hz)
         match sound.kind:
             case SoundKind.SPEECH:
-                yield from _speech(count, drawn, rate_hz)
+                yield from _speech(count, voices(rate_hz)[voice], drawn, rate_hz)
             case SoundKind.BEEP:
                 beep = Cadence(((sound.duration_s, (round(drawn.uniform(*_BEEP_HZ)),)),), dbm0=_BEEP_DBM0, once=True)
                 yield from _tones(beep, count, rate_hz)
@@ -128,41 +125,14 @@ def _tone(frequencies_hz: tuple[float, ...], length: int, amplitude: float, rate
         yield samples
 
 
-def _speech(count: int, drawn: random.Random, rate_hz: int) -> Iterator[array[int]]:
-    """Syllables: pulses at the voice's pitch, with breath, through two formants, under a hump."""
-    pitch_hz = drawn.uniform(*_PITCH_HZ)
+def _speech(count: int, voice: Sequence[int], drawn: random.Random, rate_hz: int) -> Iterator[array[int]]:
+    """A stretch of somebody's speech, from anywhere in it."""
+    fade = round(_FADE_S * rate_hz)
     while count > 0:
-        length = min(count, round(drawn.uniform(*_SYLLABLE_S) * rate_hz))
-        yield _syllable(length, pitch_hz * drawn.uniform(0.88, 1.12), drawn, rate_hz)
-        count -= length
-
-
-def _syllable(length: int, pitch_hz: float, drawn: random.Random, rate_hz: int) -> array[int]:
-    glide = drawn.uniform(-0.15, 0.15) / length
-    loudness = drawn.uniform(0.5, 1.0)
-    # Two two-pole filters, y[n] = x[n] + a y[n-1] + b y[n-2]: one for each formant.
-    a1, b1 = _resonance(drawn.uniform(300.0, 850.0), 90.0, rate_hz)
-    a2, b2 = _resonance(drawn.uniform(950.0, 2400.0), 140.0, rate_hz)
-    y1 = z1 = y2 = z2 = phase = 0.0
-    voice: list[float] = []
-    breath = drawn.random
-    pulse_mean = pitch_hz / rate_hz  # taken away, since no telephone carries a constant
-    for n in range(length):
-        phase += pitch_hz * (1.0 + glide * n) / rate_hz
-        x = 0.12 * breath() - 0.06 - pulse_mean
-        if phase >= 1.0:
-            phase -= 1.0
-            x += 1.0
-        y1, z1 = x + a1 * y1 + b1 * z1, y1
-        y2, z2 = x + a2 * y2 + b2 * z2, y2
-        voice.append(y1 + 0.5 * y2)
-    hump = math.pi / length
-    samples = [sample * math.sin(hump * (n + 0.5)) for n, sample in enumerate(voice)]
-    peak = max(map(abs, samples))
-    scale = _VOICE_PEAK * loudness / max(1e-9, peak)
-    return array("h", [int(sample * scale) for sample in samples])
-
-
-def _resonance(frequency_hz: float, bandwidth_hz: float, rate_hz: int) -> tuple[float, float]:
-    radius = math.exp(-math.pi * bandwidth_hz / rate_hz)
-    return 2.0 * radius * math.cos(2.0 * math.pi * frequency_hz / rate_hz), -radius * radius
+        start = drawn.randrange(max(1, len(voice) - count))
+        stretch = array("h", voice[start : start + count])
+        count -= len(stretch)
+        for n in range(min(fade, len(stretch) // 2)):
+            stretch[n] = stretch[n] * n // fade
+            stretch[-1 - n] = stretch[-1 - n] * n // fade
+        yield stretch

@@ -74,6 +74,8 @@ class SimulatedCarrier:
         self._agent_delay_s = agent_delay_s
         self._missing_agents = missing_agents
         self._rooms = world.rooms
+        self._hearing = asyncio.Lock()
+        """What one call has found out of a script the next need not find out again."""
 
     @property
     def is_real(self) -> bool:
@@ -119,17 +121,21 @@ class SimulatedCarrier:
         if not isinstance(room, SimulatedRoom):
             raise BadPlan(f"room {room.name} is not of this carrier")
         check_plan(plan)
+        script = script_for(plan.to) or self._mix.script_for(plan.to)
+        asked_at_s = self._clock.now_s()
+        if plan.not_after_s is not None and asked_at_s > plan.not_after_s:
+            return room.refuse_dial(plan, at_s=asked_at_s)
+        async with self._hearing:
+            await room.prepare(script)  # which no phone would have to wait for
         exists = self._rooms.get(room.name) is room
         at_s = self._clock.now_s()
-        if plan.not_after_s is not None and at_s > plan.not_after_s:
-            return room.refuse_dial(plan, at_s=at_s)
         taken = exists and room.leg is None
         self._enter(DialRecord(at_s=at_s, plan=plan, room=room.name, taken=taken))
         if not exists:
             return room.refuse_dial(plan, at_s=at_s)
         if not taken:
             raise BadPlan(f"room {room.name} has a leg already; each dial has a room of its own")
-        return room.dial(plan, script_for(plan.to) or self._mix.script_for(plan.to), at_s=at_s)
+        return room.dial(plan, script, at_s=at_s)
 
     async def adopt(self, record: LegRecord) -> tuple[Room, Leg] | None:
         """Take over a leg that another carrier of this world dialled. Raises CarrierUnavailable where `faults` say so."""

@@ -12,10 +12,13 @@ from functools import partial
 
 from sip.causes import HangupCause, Reading, Signal, cause_of_leave, hangup_cause
 from sip.clock import Clock
+from sip.early_media import with_early_media
+from sip.errors import CarrierUnavailable
 from sip.leg import Answered, Dialled, DialPlan, Digit, EarlyMedia, Ended, Fact, LegRecord, Moment, Ringing, RoomEvent
 from sip.simulated import signals
 from sip.simulated.agenda import Agenda
 from sip.simulated.faults import Faults
+from sip.simulated.messages import SimulatedPlayer
 from sip.simulated.plans import check_digits
 from sip.simulated.steps import (
     Answer,
@@ -31,6 +34,7 @@ from sip.simulated.steps import (
     StartEarlyMedia,
     Step,
 )
+from sip.voicemail.preconnect import EarlyMediaFinding
 
 DURATION_BACKSTOP_S = 30.0
 """A carrier ends an answered call so long after our own maximum."""
@@ -70,7 +74,11 @@ class SimulatedLeg:
         agenda: Agenda,
         tell: Callable[[RoomEvent], None],
         faults: Faults,
+        tell_agent: Callable[[float, Mapping[str, str]], None],
+        early_finding: Callable[[float], EarlyMediaFinding | None],
     ) -> None:
+        """`tell_agent` takes what the agent is told of the callee, and when; `early_finding` says what audio before the answer
+        has told by some moment."""
         self.script = script
         self.state = LegState.DIALING
         self.digits_sent = ""
@@ -80,6 +88,9 @@ class SimulatedLeg:
         self._agenda = agenda
         self._tell = tell
         self._faults = faults
+        self._tell_agent = tell_agent
+        self._early_finding = early_finding
+        self._player = SimulatedPlayer(clock=clock, agenda=agenda, tell=tell)
         self._rang_at_s: float | None = None
         self._answered = False
         self._adopted = False
@@ -105,6 +116,23 @@ class SimulatedLeg:
         check_digits(digits)
         if self.state is LegState.ACTIVE:
             self.digits_sent += digits
+
+    async def leave_message(self, path: str) -> None:
+        """Play a file, whose duration is all that matters. Raises CarrierUnavailable: it cannot be played, or one plays."""
+        if self.ended:
+            raise CarrierUnavailable("there is nobody to leave a message for")
+        self._player.play(path)
+
+    async def stop_message(self) -> None:
+        """Play no further."""
+        if not self.ended:
+            self._player.stop()
+
+    async def tell_agents(self, facts: Mapping[str, str]) -> None:
+        """Let the agent know. Raises CarrierUnavailable."""
+        if self.ended:
+            raise CarrierUnavailable("the callee is gone")
+        self._tell_agent(self._clock.now_s(), facts)
 
     def take_over(self, record: LegRecord) -> Sequence[Ringing | Answered]:
         """Somebody else's worker takes it over; returns what has happened that the record does not know of.
@@ -190,6 +218,8 @@ class SimulatedLeg:
                 ring_timeout_s=self._plan.ring_timeout_s,
                 rules=self._plan.trunk.rules,
             )
+            if not self._answered:
+                reading = with_early_media(reading, self._early_finding(at_s))
         evidence: dict[str, Fact] = {**reading.evidence, "rule": reading.rule, "source": SOURCE, "script": self.script.name}
         if ring_s is not None and not self._answered:
             evidence["ring_s"] = round(ring_s, 3)

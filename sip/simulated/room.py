@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from uuid import UUID
 
 from sip.clock import Clock
@@ -23,6 +23,7 @@ from sip.leg import (
 from sip.simulated.agenda import Agenda
 from sip.simulated.agents import IDENTITY, Behaviour, SimulatedAgent
 from sip.simulated.faults import Faults
+from sip.simulated.hearing import SimulatedListener, hear
 from sip.simulated.leg import NO_ROOM, SimulatedLeg
 from sip.simulated.steps import Script
 
@@ -50,6 +51,13 @@ class SimulatedRoom:
         self._opened_at_s = clock.now_s()
         self._events: asyncio.Queue[RoomEvent] = asyncio.Queue()
         self._agenda = Agenda(clock=clock)
+        self._listener = None
+        if plan.listening is not None:
+            self._listener = SimulatedListener(plan=plan.listening, agenda=self._agenda, tell=self._tell)
+        self.facts: dict[str, str] = {}
+        """What the agent has been told of the callee, the latest values."""
+        self.facts_told: list[dict[str, str]] = []
+        """All of it, in order."""
         self.agent = SimulatedAgent(behaviour=behaviour, agenda=self._agenda, tell=self._tell, delete_room=self.delete)
 
     @property
@@ -70,6 +78,11 @@ class SimulatedRoom:
         """The agent comes after so long."""
         self._agenda.at(self._opened_at_s + after_s, self.agent.join)
 
+    async def prepare(self, script: Script) -> None:
+        """Find out what is to be heard of a callee, if somebody listens: not in the event loop, which has other calls."""
+        if self._plan.listening is not None:
+            await asyncio.to_thread(hear, script, self._plan.listening.detector)
+
     def dial(self, plan: DialPlan, script: Script, *, at_s: float) -> SimulatedLeg:
         """Begin the room's one leg."""
         self.leg = self._begin(plan, script, at_s)
@@ -82,6 +95,8 @@ class SimulatedRoom:
     def take_over(self, leg: SimulatedLeg, record: LegRecord) -> None:
         """Another worker reads its events from now on; the one before hears nothing more."""
         self._events = asyncio.Queue()
+        if self._listener is not None:
+            self._listener.leave()  # it was the other worker's
         if self.agent.present:
             self._events.put_nowait(AgentJoined(IDENTITY, Moment(self._clock.now_s())))
         for event in leg.take_over(record):
@@ -118,10 +133,24 @@ class SimulatedRoom:
 
     def _begin(self, plan: DialPlan, script: Script, at_s: float) -> SimulatedLeg:
         leg = SimulatedLeg(
-            plan=plan, script=script, clock=self._clock, agenda=self._agenda, tell=self._tell, faults=self._faults
+            plan=plan,
+            script=script,
+            clock=self._clock,
+            agenda=self._agenda,
+            tell=self._tell,
+            faults=self._faults,
+            tell_agent=self._tell_agent,
+            early_finding=lambda at_s: None if self._listener is None else self._listener.early_finding(at_s),
         )
         leg.begin(at_s)
+        if self._listener is not None:
+            self._listener.listen(script, dialled_at_s=at_s)
         return leg
+
+    def _tell_agent(self, at_s: float, facts: Mapping[str, str]) -> None:
+        self.facts |= facts
+        self.facts_told.append(dict(facts))
+        self.agent.hear_facts(at_s, facts)
 
     def _tell(self, event: RoomEvent) -> None:
         self._events.put_nowait(event)

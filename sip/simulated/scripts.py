@@ -27,6 +27,7 @@ from sip.simulated.steps import (
     Sound,
     SoundKind,
     StartEarlyMedia,
+    Words,
 )
 
 _TEST_NUMBER = re.compile(r"\+1[2-9]\d{2}55501(\d{2})")
@@ -35,8 +36,16 @@ POST_DIAL_DELAY_S = 0.5
 """From the INVITE to the first 18x. Our assumption, at the fast end of national routes: tests should not wait long."""
 
 _PAUSE = Sound(SoundKind.SILENCE, 1.0)
+_SHORT = Sound(SoundKind.SILENCE, 0.35)
 _HELLO = (Sound(SoundKind.SILENCE, 0.3), Sound(SoundKind.SPEECH, 0.6), _PAUSE)
-_TALK = (*_HELLO, Sound(SoundKind.SPEECH, 2.0), _PAUSE, Sound(SoundKind.SPEECH, 1.6), _PAUSE)
+_TALK = (
+    *_HELLO,
+    Sound(SoundKind.SILENCE, 1.5),  # whoever is called waits for the caller to speak
+    Sound(SoundKind.SPEECH, 1.2),
+    _PAUSE,
+    Sound(SoundKind.SPEECH, 1.0),
+    _PAUSE,
+)
 _GREETING = (
     Sound(SoundKind.SILENCE, 0.4),
     Sound(SoundKind.SPEECH, 2.6),
@@ -147,6 +156,7 @@ MENU = Script(
     sentence="Rings for 1.5 s, then a menu: a long prompt, twice, no hang-up. The agent ends the call after 12 s.",
     steps=(Ring(POST_DIAL_DELAY_S), Answer(1.5)),
     audio=(*_MENU, *_MENU),
+    words=(Words(4.2, "Thank you for calling. For sales, press one."), Words(10.8, "For support, press two.")),
     agent_ends_after_s=12.0,
     promise=_AGENT_ENDS,
 )
@@ -155,6 +165,7 @@ CALL_SCREENING = Script(
     sentence="Rings for 1 s, then a screener asks who is calling and waits, no hang-up. The agent ends the call after 10 s.",
     steps=(Ring(POST_DIAL_DELAY_S), Answer(1.0)),
     audio=(Sound(SoundKind.SILENCE, 0.5), Sound(SoundKind.SPEECH, 5.0), Sound(SoundKind.SILENCE, 4.0)),
+    words=(Words(5.8, "Please say your name and why you're calling, and I'll see if this person is available."),),
     agent_ends_after_s=10.0,
     promise=_AGENT_ENDS,
 )
@@ -281,6 +292,78 @@ LEG_LOST = Script(
     audio=_TALK,
     promise=Promise(cause=HangupCause.LEG_LOST, end_reason="LEG_LOST"),
 )
+PERSON_INTERRUPTS_MACHINE = Script(
+    name="person_interrupts_machine",
+    sentence="Rings for 1 s, then a machine's greeting of 8 s; then a person picks up, and hangs up 18 s after the answer.",
+    steps=(Ring(POST_DIAL_DELAY_S), Answer(1.0), HangUp(18.0)),
+    audio=(
+        *_GREETING,
+        _SHORT,
+        Sound(SoundKind.SPEECH, 1.5),
+        Sound(SoundKind.SILENCE, 1.3),
+        Sound(SoundKind.SPEECH, 0.5),
+        _PAUSE,
+    ),
+    promise=_HUNG_UP_IN_CALL,
+)
+MAILBOX_FULL = Script(
+    name="mailbox_full",
+    sentence="Rings for 2 s, then a mailbox that is full says so, no hang-up. The agent ends the call after 10 s.",
+    steps=(Ring(POST_DIAL_DELAY_S), Answer(2.0)),
+    audio=(Sound(SoundKind.SILENCE, 0.4), Sound(SoundKind.SPEECH, 3.2), _SHORT, Sound(SoundKind.SPEECH, 2.4)),
+    words=(Words(3.8, "The mailbox is full and cannot accept any messages at this time."), Words(6.4, "Goodbye.")),
+    agent_ends_after_s=10.0,
+    promise=_AGENT_ENDS,
+)
+ANNOUNCEMENT = Script(
+    name="announcement",
+    sentence="Rings for 1 s, is answered, and the network says that the number is not in service, after information tones. "
+    "The agent ends the call after 10 s.",
+    steps=(Ring(POST_DIAL_DELAY_S), Answer(1.0)),
+    audio=(
+        Sound(SoundKind.SILENCE, 0.3),
+        Sound(SoundKind.SIT, 1.0),
+        Sound(SoundKind.SILENCE, 0.3),
+        Sound(SoundKind.SPEECH, 5.0),
+    ),
+    words=(Words(6.7, "We're sorry. The number you have dialed is not in service."),),
+    agent_ends_after_s=10.0,
+    promise=_AGENT_ENDS,
+)
+BUSY_AFTER_ANSWER = Script(
+    name="busy_after_answer",
+    sentence="Rings for 1 s and is answered by a busy tone that goes on for 20 s. The agent ends the call after 8 s.",
+    steps=(Ring(POST_DIAL_DELAY_S), Answer(1.0)),
+    audio=(Sound(SoundKind.SILENCE, 0.2), Sound(SoundKind.BUSY, 20.0)),
+    agent_ends_after_s=8.0,
+    promise=_AGENT_ENDS,
+)
+FALLS_SILENT = Script(
+    name="falls_silent",
+    sentence="Rings for 1 s, answers, says one word and then nothing more, and stays on the line for ever.",
+    steps=(Ring(POST_DIAL_DELAY_S), Answer(1.0)),
+    audio=_HELLO,
+    promise=Promise(cause=HangupCause.NORMAL_CLEARING, end_reason="MAX_DURATION_REACHED"),
+)
+AUDIO_STOPS = Script(
+    name="audio_stops",
+    sentence="Rings for 1 s, answers and says a word; after 2 s no audio packets come any more, which is noticed after 60 s.",
+    steps=(Ring(POST_DIAL_DELAY_S), Answer(1.0), LoseMedia(2.0, noticed_after_s=60.0)),
+    audio=_HELLO,
+    promise=Promise(cause=HangupCause.MEDIA_LOST, end_reason="MEDIA_LOST"),
+)
+EARLY_ANNOUNCEMENT = Script(
+    name="early_announcement",
+    sentence="183 with information tones and an announcement for 5 s, then 480.",
+    steps=(StartEarlyMedia(POST_DIAL_DELAY_S), Refuse(5.0, 480, "Temporarily Unavailable")),
+    early_audio=(
+        Sound(SoundKind.SILENCE, 0.3),
+        Sound(SoundKind.SIT, 1.0),
+        Sound(SoundKind.SILENCE, 0.3),
+        Sound(SoundKind.SPEECH, 3.4),
+    ),
+    promise=_FORWARDED,
+)
 
 SCRIPTS: Mapping[int, Script] = MappingProxyType(
     {
@@ -316,6 +399,13 @@ SCRIPTS: Mapping[int, Script] = MappingProxyType(
         29: CREDENTIALS_REFUSED,
         30: TALKS_ON,
         31: LEG_LOST,
+        32: PERSON_INTERRUPTS_MACHINE,
+        33: MAILBOX_FULL,
+        34: ANNOUNCEMENT,
+        35: BUSY_AFTER_ANSWER,
+        36: FALLS_SILENT,
+        37: AUDIO_STOPS,
+        38: EARLY_ANNOUNCEMENT,
     }
 )
 """The scripts by NN, the last two digits of their test numbers."""

@@ -99,7 +99,7 @@ class SoundKind(enum.Enum):
 
     SILENCE = "silence"
     SPEECH = "speech"
-    """Modulated noise with the timing and spectrum of speech: enough for energy and timing, not words."""
+    """A voice without sense: enough for energy and timing, not words."""
     RINGBACK = "ringback"
     BUSY = "busy"
     SIT = "sit"
@@ -115,6 +115,17 @@ class Sound:
 
     kind: SoundKind
     duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What a transcriber makes of the audio, once it has heard it."""
+
+    at_s: float
+    """Since the answer; like sounds it keeps its pace when its script is made faster."""
+    text: str
+    language: str = "en"
+    """ISO 639-1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +155,8 @@ class Script:
     """From StartEarlyMedia to the answer; then silence."""
     audio: tuple[Sound, ...] = ()
     """From the answer; then silence."""
+    words: tuple[Words, ...] = ()
+    """What is said in `audio`, where somebody transcribes it."""
     agent_ends_after_s: float | None = None
     """How long after the answer the simulated agent ends the call on purpose; None: the callee hangs up first."""
 

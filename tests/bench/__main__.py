@@ -1,4 +1,4 @@
-"""Run the benchmarks, all or those named, and print one table: `python -m tests.bench [latency load claim livekit]`."""
+"""Run the benchmarks, all or those named: `python -m tests.bench [latency load claim livekit listening]`; prints one table."""
 
 from __future__ import annotations
 
@@ -31,11 +31,19 @@ def measure_livekit() -> Rows:
     return [("exit code", str(int(code)), "0")]
 
 
+def measure_listening() -> Rows:
+    code = pytest.main(
+        ["-q", "-s", "-p", "no:cacheprovider", "-p", "no:logging", str(Path(__file__).with_name("listening.py"))]
+    )
+    return [("exit code", str(int(code)), "0")]
+
+
 BENCHES: dict[str, Callable[[], Rows]] = {
     "latency": lambda: uvloop.run(latency.measure()),
     "load": lambda: uvloop.run(load.measure()),
     "claim": measure_claim,
     "livekit": measure_livekit,
+    "listening": measure_listening,
 }
 
 

@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from orchestrator.lifecycle import State
 from orchestrator.outcomes import EndReason
 from orchestrator.store.embedded import EmbeddedPostgres
+from orchestrator.store.ends import EndsStore
 from orchestrator.store.migrations import migrate
 from orchestrator.store.pool import Database
 from orchestrator.store.queue import QueueStore
@@ -91,6 +92,7 @@ class Queue:
     def __init__(self, *, database: Database, store: QueueStore, ready: int) -> None:
         self._database = database
         self._store = store
+        self._ends = EndsStore(database=database)
         self._ready = ready
         self._took_ms: list[float] = []
         self._calls = 0
@@ -111,7 +113,7 @@ class Queue:
             self._took_ms.append((time.perf_counter() - started) * 1000)
             self._calls += len(claimed)
         for call in claimed:
-            if not await self._store.finish(call, END):
+            if not (await self._ends.finish(call, END)).ours:
                 raise RuntimeError(f"call {call.call_id} could not be ended")
 
     async def close(self) -> Figures:

@@ -57,6 +57,7 @@ async def furnish(running: Running, *, accounts: int) -> None:
                 trunk=f"t{number % TRUNKS}",
                 agent_name="greeter",
                 calling_hours=("always",),
+                detection={"on": False},
             )
         )
 

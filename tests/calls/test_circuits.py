@@ -17,7 +17,7 @@ from orchestrator.store.records import WaitingFor
 from orchestrator.store.trunks import TrunkStore
 from sip.simulated import callees
 from sip.simulated.scripts import CREDENTIALS_REFUSED, WRONG_NUMBER, number_of
-from tests.fixtures.orchestra import Orchestra
+from tests.fixtures.orchestra import PATIENCE_S, Orchestra
 
 AREA_CODES = (201, 202, 203, 205, 206, 207, 208, 209)
 
@@ -51,7 +51,7 @@ async def pool(orchestra: Orchestra, database: Database) -> Callable[[], Awaitab
 
 async def until(circuit: Callable[[], Awaitable[CircuitStatus]], *states: Circuit) -> CircuitStatus:
     """The patience only bounds a failing test."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while (status := await circuit()).state not in states:
             await asyncio.sleep(0.01)
     return status

@@ -30,7 +30,7 @@ def with_agent(behaviour: str) -> str:
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=lambda script: script.name)
 async def test_every_test_number_ends_as_its_script_promises(orchestra: Orchestra, script: Script):
     expires = 4.0 if script.promise.only_on_expiry else None
-    call = await orchestra.enqueue(to=number_of(script), max_duration_s=60.0, expires_in_real_s=expires)
+    call = await orchestra.enqueue(to=number_of(script), max_duration_s=75.0, expires_in_real_s=expires)
     ended = (await orchestra.wait_until_ended(call)).call
     assert ended.end_reason is not None
     assert ended.end_reason.value == script.promise.end_reason
@@ -212,9 +212,10 @@ async def test_what_the_sql_door_let_in_is_checked_before_the_dial(orchestra: Or
 
 async def test_closing_the_switchboard_gives_undialled_calls_back_and_lets_conversations_finish(orchestra: Orchestra):
     waiting = await orchestra.enqueue(to=callees.TALKS_8_S, agent_name="nobody")
-    talking = await orchestra.enqueue(to=callees.TALKS_8_S)
     await orchestra.wait_until(waiting, "claimed")
-    await orchestra.wait_until(talking, "ringing", "active")
+    with orchestra.noticing("ringing") as rings:
+        talking = await orchestra.enqueue(to=callees.TALKS_8_S)
+        await orchestra.until_noticed(rings)
     orchestra.switchboard.close()
     await orchestra.switchboard.wait_until_empty()
     assert (await orchestra.row(talking)).end_reason is EndReason.USER_HUNG_UP_IN_CALL

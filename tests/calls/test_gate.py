@@ -16,6 +16,7 @@ import pytest
 
 from orchestrator.calls import preparation
 from orchestrator.calls.refusals import TRUNK_MATTERS, WHY, EndUndialled, GoBack, refusal
+from orchestrator.ids import CallId
 from orchestrator.lifecycle import State
 from orchestrator.outcomes import EndReason
 from orchestrator.store.policy import AccountChange
@@ -25,7 +26,7 @@ from orchestrator.store.views import CallView
 from sip.leg import Dialled
 from sip.simulated import callees
 from tests.fixtures.claims import a_claimed_call
-from tests.fixtures.orchestra import SCALE, Orchestra
+from tests.fixtures.orchestra import PATIENCE_S, SCALE, Orchestra
 
 ROOT = Path(preparation.__file__).parents[1]
 
@@ -222,9 +223,10 @@ async def test_a_call_whose_trunk_is_paced_waits_with_its_agent_and_without_an_i
 async def test_the_kill_switch_reaches_a_call_that_waits_for_its_trunks_pace(
     orchestra: Orchestra, database: Database, monkeypatch: pytest.MonkeyPatch
 ):
-    before_the_intent(orchestra, monkeypatch, lambda: sql(database, LATE_TRUNK))
+    later = LATE_TRUNK.replace("1.5 s", "4 s")  # the stop must come before it asks again
+    before_the_intent(orchestra, monkeypatch, lambda: sql(database, later))
     call = await orchestra.enqueue(to=callees.TALKS_6_S)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while b'gate="trunk_pace"' not in orchestra.metrics.exposition("")[0]:
             await asyncio.sleep(0.005)
     await sql(database, "UPDATE switches SET stopped_at = now(), stopped_why = 'fire'")
@@ -238,11 +240,18 @@ async def test_the_kill_switch_reaches_a_call_whose_intent_is_written_and_whose_
 ):
     soon = "UPDATE trunk_channels SET next_invite_at = clock_timestamp() + interval '0.9 s'"
     before_the_intent(orchestra, monkeypatch, lambda: sql(database, soon))
+    begin_dial = orchestra.stores.gate.begin_dial
+
+    async def stopped_after(*arguments: Any, **named: Any) -> Any:
+        granted = await begin_dial(*arguments, **named)
+        await sql(database, "UPDATE switches SET stopped_at = now(), stopped_why = 'fire'")
+        orchestra.switchboard.release_undialled()  # as the listener does when it hears of the stop
+        return granted
+
+    monkeypatch.setattr(orchestra.stores.gate, "begin_dial", stopped_after)
     call = await orchestra.enqueue(to=callees.TALKS_6_S)
-    await orchestra.wait_until(call, "dialing")
-    await sql(database, "UPDATE switches SET stopped_at = now(), stopped_why = 'fire'")
-    orchestra.switchboard.release_undialled()  # as the listener does when it hears of the stop
-    view = await orchestra.wait_until(call, "scheduled", "ready")
+    view = await orchestra.wait_until_it(call, lambda view: bool(view.dials) and view.call.state is not State.DIALING)
+    assert view.call.state in (State.SCHEDULED, State.READY)
     assert [dial.spent for dial in view.dials] == [False]
     assert orchestra.carrier.ledger == []
     await orchestra.calls.request_cancel(call)
@@ -287,8 +296,18 @@ async def test_a_worker_that_was_stopped_between_intent_and_request_does_not_sen
     assert len(orchestra.carrier.ledger) == 1
 
 
+async def at_once(orchestra: Orchestra, calls: int) -> list[CallId]:
+    """So many calls to one number, claimed together: none is over before another is claimed."""
+    await orchestra.accounts.update("acme", AccountChange(paused=True))
+    ids = [await orchestra.enqueue(to=callees.TALKS_6_S) for _ in range(calls)]
+    for call in ids:
+        await orchestra.wait_until(call, "ready")
+    await orchestra.accounts.update("acme", AccountChange(paused=False))
+    return ids
+
+
 async def test_two_calls_to_one_number_take_turns(orchestra: Orchestra):
-    calls = [await orchestra.enqueue(to=callees.TALKS_6_S) for _ in range(3)]
+    calls = await at_once(orchestra, 3)
     views = [await orchestra.wait_until_ended(call) for call in calls]
     assert {view.call.end_reason for view in views} == {EndReason.USER_HUNG_UP_IN_CALL}
     assert any("spacing" in waited_for(view) for view in views)
@@ -309,11 +328,12 @@ async def test_two_calls_to_one_number_take_turns(orchestra: Orchestra):
     ],
 )
 async def test_a_trunk_that_refuses_is_dialled_again_in_the_same_attempt_until_the_call_expires(
-    orchestra: Orchestra, to: str, waiting_for: WaitingFor, reason: EndReason
+    orchestra: Orchestra, database: Database, to: str, waiting_for: WaitingFor, reason: EndReason
 ):
-    call = await orchestra.enqueue(to=to, expires_in_real_s=3.0)
+    call = await orchestra.enqueue(to=to, expires_in_real_s=600.0)
     view = await orchestra.wait_until_it(call, lambda view: view.call.deferrals >= 2)
     assert view.call.waiting_for is waiting_for
+    await sql(database, "UPDATE calls SET expires_at = greatest(run_at, clock_timestamp()) + interval '0.3 s'")
     ended = await orchestra.wait_until_ended(call)
     assert ended.call.end_reason is reason
     assert [attempt.number for attempt in ended.attempts] == [1]
@@ -377,7 +397,7 @@ async def test_redials_and_refusals_are_counted(orchestra: Orchestra, database: 
     await sql(database, THRICE)
     redialled = await orchestra.enqueue(to=callees.BUSY_AT_ONCE)
     await orchestra.wait_until_ended(redialled)
-    first, second = [await orchestra.enqueue(to=callees.TALKS_6_S) for _ in range(2)]
+    first, second = await at_once(orchestra, 2)
     await orchestra.wait_until_ended(first)
     await orchestra.wait_until_ended(second)
     text = orchestra.metrics.exposition("")[0].decode()
@@ -411,7 +431,7 @@ def wrong_clock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 async def test_a_worker_whose_clock_is_wrong_by_minutes_dials_in_time_and_lets_expire_in_time(orchestra: Orchestra):
     due = await orchestra.enqueue(to=callees.TALKS_6_S, expires_in_real_s=60.0)
     later = await orchestra.enqueue(to=callees.TALKS_8_S, run_at=dt.datetime.now().astimezone() + dt.timedelta(minutes=10))
-    expiring = await orchestra.enqueue(to=callees.TALKS_8_S, agent_name="nobody", expires_in_real_s=2.0)
+    expiring = await orchestra.enqueue(to=callees.TALKS_8_S, agent_name="nobody", expires_in_real_s=5.0)
     assert (await orchestra.wait_until_ended(due)).call.end_reason is EndReason.USER_HUNG_UP_IN_CALL
     assert (await orchestra.wait_until_ended(expiring)).call.end_reason is EndReason.AGENT_NEVER_JOINED
     assert (await orchestra.row(later)).state is State.SCHEDULED

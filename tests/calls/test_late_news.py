@@ -23,10 +23,10 @@ from sip.simulated import callees
 from sip.simulated.leg import SimulatedLeg
 from sip.simulated.room import SimulatedRoom
 from sip.simulated.steps import Answer
-from tests.calls.test_recovery import Company, a_recovery, clock, company, dead, survivor, worker_id
-from tests.fixtures.orchestra import Orchestra
+from tests.calls.test_recovery import Company, a_recovery, clock, company, dead, scale, survivor, worker_id
+from tests.fixtures.orchestra import PATIENCE_S, Orchestra
 
-__all__ = ["clock", "company", "dead", "survivor"]
+__all__ = ["clock", "company", "dead", "scale", "survivor"]
 
 AWAY_S = 12.0
 """Longer than any pause between two tries."""
@@ -275,10 +275,11 @@ async def test_a_leg_that_tells_its_end_while_its_room_cannot_be_closed_is_over(
 
 @pytest.mark.usefixtures("silent_ends")
 async def test_the_limits_of_the_leg_end_it_at_last(orchestra: Orchestra, monkeypatch: pytest.MonkeyPatch):
-    call_id = await orchestra.enqueue(to=callees.TALKS_ON, max_duration_s=10.0)
-    await orchestra.wait_until(call_id, "active")
-    the_room(orchestra)._agenda.clear()  # it never tells
     reachable = unreachable(orchestra, monkeypatch)
+    with orchestra.noticing("active") as answered:
+        call_id = await orchestra.enqueue(to=callees.TALKS_ON, max_duration_s=10.0)
+        await orchestra.until_noticed(answered)
+    the_room(orchestra)._agenda.clear()  # it never tells
     view = await orchestra.wait_until_ended(call_id)
     assert view.call.end_reason is EndReason.MAX_DURATION_REACHED
     assert view.call.outcome.evidence["end_confirmed"] is False
@@ -318,7 +319,7 @@ async def test_a_room_that_could_not_be_closed_is_left_alone_once_another_has_ta
     await company.recover(survivor)
     dead.switchboard.drop(call_id, epoch)
     reachable()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         await dead.switchboard.wait_until_empty()
     assert not room.leg.ended
     assert dead.switchboard.leftovers == set()

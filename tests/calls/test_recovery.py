@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 
 from orchestrator.calls import adoption
+from orchestrator.calls import recovery as recovery_of_calls
 from orchestrator.calls.heart import Heart, Standing
 from orchestrator.calls.recovery import Recovery
 from orchestrator.errors import DatabaseUnavailable
@@ -28,9 +29,10 @@ from orchestrator.store.workers import WorkerStore
 from sip.clock import Clock
 from sip.errors import CarrierUnavailable
 from sip.leg import Dialled
-from sip.simulated import callees
+from sip.simulated import callees, scripts
 from sip.simulated.carrier import SimulatedCarrier, World
-from tests.fixtures.orchestra import TIMES, Orchestra, a_queue, furnish
+from sip.simulated.scripts import number_of
+from tests.fixtures.orchestra import PATIENCE_S, TIMES, Orchestra, a_queue, furnish
 
 SCALE = 10.0
 """Slow enough that a call is taken over in the middle of what happens to it."""
@@ -53,11 +55,20 @@ class Company:
         return Orchestra(database=self.database, carrier=carrier, clock=self.clock, queue=queue, times=TIMES)
 
     async def dial(self, worker: Orchestra, to: str, *states: str, **fields: object) -> CallId:
-        """Have this worker take a call until it is so far."""
+        """Have this worker take a call until it is so far, which is noticed at once: it may not last."""
         async with playing_on(worker):
-            call_id = await worker.enqueue(to=to, **fields)
-            await worker.wait_until(call_id, *states)
+            with worker.noticing(*states) as done:
+                call_id = await worker.enqueue(to=to, **fields)
+                await worker.until_noticed(done)
         return call_id
+
+    async def forget(self, worker: Orchestra) -> None:
+        """It is dead for everybody from now on, whatever the lease."""
+        connection = await self.database.connect()
+        try:
+            await connection.execute("UPDATE workers SET stopped_at = now() WHERE id = $1", worker_id(worker))
+        finally:
+            await connection.close()
 
     async def kill(self, worker: Orchestra) -> None:
         """As by kill -9: nothing more is done or written."""
@@ -110,12 +121,21 @@ def a_recovery(worker: Orchestra, database: Database, *, lease_s: float = 0.0) -
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock(scale=SCALE)
+def scale() -> float:
+    return SCALE
 
 
 @pytest.fixture
-async def company(database: Database, clock: Clock) -> Company:
+def clock(scale: float) -> Clock:
+    return Clock(scale=scale)
+
+
+slowly = pytest.mark.parametrize("scale", [SCALE / 4])
+"""For tests in which the callee is to be found before it hangs up by itself."""
+
+
+@pytest.fixture
+async def company(database: Database, clock: Clock, unhurried: None) -> Company:
     await furnish(database)
     return Company(database=database, clock=clock)
 
@@ -131,7 +151,7 @@ async def survivor(company: Company) -> AsyncIterator[Orchestra]:
     worker = await company.hire()
     yield worker
     worker.switchboard.hang_up_all()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         await worker.switchboard.wait_until_empty()
 
 
@@ -155,6 +175,7 @@ async def test_a_live_workers_calls_are_left_alone(company: Company, dead: Orche
     await dead.switchboard.wait_until_empty()
 
 
+@slowly
 async def test_a_conversation_goes_on_and_ends_as_it_would_have(company: Company, dead: Orchestra, survivor: Orchestra):
     call_id = await company.dial(dead, callees.TALKS_8_S, "active")
     await company.kill(dead)
@@ -173,15 +194,16 @@ async def test_a_conversation_goes_on_and_ends_as_it_would_have(company: Company
 
 
 async def test_a_phone_that_rings_goes_on_ringing_until_our_timer(company: Company, dead: Orchestra, survivor: Orchestra):
-    call_id = await company.dial(dead, callees.RINGS_OUT, "ringing", ring_timeout_s=10.0)
+    call_id = await company.dial(dead, callees.RINGS_OUT, "ringing", ring_timeout_s=30.0)
     await company.kill(dead)
+    await company.clock.sleep(15.0)
     view = await company.take_over(call_id, survivor)
     outcome = view.call.outcome
     assert outcome is not None
     assert (outcome.reason, outcome.dialled) == (EndReason.USER_DID_NOT_PICK_UP, Dialled.YES)
     assert outcome.evidence["order"] == "ring_timeout"
     assert outcome.ring_ms is not None
-    assert abs(outcome.ring_ms - 10_000) < 2_000, "counted from its first ring, not from the adoption"
+    assert 28_000 < outcome.ring_ms < 45_000, "counted from its first ring, not from the adoption"
     assert len(company.world.ledger) == 1
     await survivor.nothing_is_held()
 
@@ -189,24 +211,25 @@ async def test_a_phone_that_rings_goes_on_ringing_until_our_timer(company: Compa
 async def test_an_answer_that_nobody_watched_is_an_interval_from_whose_beginning_timers_run(
     company: Company, dead: Orchestra, survivor: Orchestra, clock: Clock
 ):
-    call_id = await company.dial(dead, callees.TALKS_ON, "ringing", max_duration_s=8.0)
+    call_id = await company.dial(dead, callees.TALKS_ON, "ringing", max_duration_s=30.0)
     await company.kill(dead)
     room = dead.carrier.room((await survivor.calls.show(call_id)).dials[0].room)
     while room.leg.state.value != "active":
         await asyncio.sleep(0.01)
-    await clock.sleep(3.0)
+    await clock.sleep(20.0)
     began_s = clock.now_s()
     view = await company.take_over(call_id, survivor)
     outcome = view.call.outcome
     assert outcome is not None
     assert outcome.reason is EndReason.MAX_DURATION_REACHED
-    assert clock.now_s() - began_s < 8.0, "the conversation began before we saw it"
+    assert clock.now_s() - began_s < 30.0, "the conversation began before we saw it"
     assert outcome.ring_ms is not None
     assert outcome.ring_error_ms is not None
-    assert outcome.ring_error_ms >= 1_400, "half of the time in which nobody watched"
+    assert outcome.ring_error_ms >= 9_900, "half of the time in which nobody watched"
     assert outcome.ring_ms - outcome.ring_error_ms <= 1_000 <= outcome.ring_ms + outcome.ring_error_ms
 
 
+@slowly
 async def test_an_adopted_leg_that_is_declined_has_no_sip_code(company: Company, dead: Orchestra, survivor: Orchestra):
     call_id = await company.dial(dead, callees.DECLINES_AFTER_4_S, "ringing")
     await company.kill(dead)
@@ -270,6 +293,7 @@ async def test_without_a_fence_a_dial_is_not_given_up_before_it_can_no_longer_ri
     assert clock.now_s() - dialled_s > 25.0
 
 
+@slowly
 async def test_a_late_request_is_found_and_conducted(company: Company, dead: Orchestra, survivor: Orchestra):
     call_id = await company.dial(dead, callees.TALKS_8_S, "dialing")
     await company.kill(dead)
@@ -332,15 +356,12 @@ async def test_a_request_to_cancel_reaches_an_adopted_call(company: Company, dea
 
 
 async def test_of_two_survivors_one_takes_each_call(company: Company, dead: Orchestra, survivor: Orchestra, database: Database):
-    callees_of_long_calls = (callees.TALKS_ON, callees.VOICEMAIL_WITH_BEEP, callees.RINGS_OUT)
-    calls = [await company.dial(dead, number, "active", "ringing") for number in callees_of_long_calls]
+    long_calls = [number_of(scripts.TALKS_ON, area_code=code) for code in (212, 213, 214)]
+    calls = [await company.dial(dead, number, "ringing") for number in long_calls]
     await company.kill(dead)
     other = await company.hire()
-    recoveries = [a_recovery(worker, database, lease_s=0.5) for worker in (survivor, other)]
-    await asyncio.sleep(0.6)
-    workers = WorkerStore(database=database)
-    for worker in (survivor, other):
-        await workers.heartbeat(worker_id(worker), live_calls=0, capacity=200, draining=False)
+    recoveries = [a_recovery(worker, database, lease_s=600.0) for worker in (survivor, other)]
+    await company.forget(dead)
     for _ in range(2):
         await asyncio.gather(*(recovery._recover() for recovery in recoveries))
     assert survivor.switchboard.live + other.switchboard.live == 3
@@ -352,6 +373,7 @@ async def test_of_two_survivors_one_takes_each_call(company: Company, dead: Orch
         await worker.switchboard.wait_until_empty()
 
 
+@slowly
 async def test_a_second_death_is_survived_too(company: Company, dead: Orchestra, survivor: Orchestra):
     call_id = await company.dial(dead, callees.TALKS_8_S, "active")
     await company.kill(dead)
@@ -364,6 +386,7 @@ async def test_a_second_death_is_survived_too(company: Company, dead: Orchestra,
     assert (view.call.epoch, len(view.dials)) == (3, 1)
 
 
+@slowly
 async def test_a_worker_that_comes_to_life_again_finds_its_epoch_stale_and_stops_touching_the_call(
     company: Company, dead: Orchestra, survivor: Orchestra, monkeypatch: pytest.MonkeyPatch
 ):
@@ -373,7 +396,7 @@ async def test_a_worker_that_comes_to_life_again_finds_its_epoch_stale_and_stops
         monkeypatch.setattr(dead.carrier, name, lambda *_, name=name: touched.append(name))
     await company.recover(survivor)  # the other one goes on all the while, as after SIGCONT
     dead.switchboard.hang_up_all()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         await dead.switchboard.wait_until_empty()
     assert touched == []
     assert (await survivor.wait_until_ended(call_id)).call.end_reason is EndReason.USER_HUNG_UP_IN_CALL
@@ -396,7 +419,7 @@ async def test_a_beat_of_the_heart_drops_what_others_have_taken_over(
         metrics=dead.metrics,
     )
     await heart._beat()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         await dead.switchboard.wait_until_empty()
     assert (await survivor.row(call_id)).state is State.ACTIVE
     assert await survivor.carrier.list_rooms()
@@ -443,6 +466,8 @@ async def test_after_an_outage_of_the_database_nobodys_silence_counts_for_a_leas
 ):
     call_id = await company.dial(dead, callees.TALKS_ON, "active")
     recovery = a_recovery(survivor, database, lease_s=0.3)
+    now_s = 1000.0
+    monkeypatch.setattr(recovery_of_calls, "boot_time_s", lambda: now_s)
 
     async def away(**_: object) -> list[object]:
         raise DatabaseUnavailable("the database is away")
@@ -455,7 +480,7 @@ async def test_after_an_outage_of_the_database_nobodys_silence_counts_for_a_leas
     for _ in range(3):
         await recovery._recover()
     assert survivor.switchboard.live == 0, "its worker could not be heard, and may live"
-    await asyncio.sleep(0.4)
+    now_s += 0.4
     for _ in range(2):
         await recovery._recover()
     assert survivor.switchboard.held == [(call_id, 2)]

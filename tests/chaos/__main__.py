@@ -12,11 +12,12 @@ from collections.abc import Sequence
 
 import structlog
 
-from tests.chaos import breaches
+from tests.chaos import breaches, desk
 from tests.chaos.faults import Faults
+from tests.chaos.limits import Watch
 from tests.chaos.traffic import WAVE, Traffic
-from tests.chaos.verdict import WHATS, Verdict, Watch, come_to_rest, judge
-from tests.chaos.world import world
+from tests.chaos.verdict import WHATS, Verdict, come_to_rest, judge
+from tests.chaos.world import TRUNK, world
 
 REST_S = 120.0
 LIMIT_S = 1500.0
@@ -24,20 +25,41 @@ TELL_S = 15.0
 
 
 async def run(
-    *, calls: int, faults: int, seed: int, without: str = "", limit_s: float = LIMIT_S, tell: bool = True
+    *,
+    calls: int,
+    faults: int,
+    seed: int,
+    without: str = "",
+    first: Sequence[str] = (),
+    limit_s: float = LIMIT_S,
+    tell: bool = True,
 ) -> tuple[Verdict, Faults, float]:
-    """One run, from empty to at rest."""
+    """One run, from empty to at rest. `first`: faults that happen in any case, if need be with more calls."""
     started_s = time.monotonic()
     chance = random.Random(seed)
     verdict = Verdict()
     async with world(without=without) as everything:
         traffic = Traffic(world=everything, total=calls, chance=random.Random(chance.random()))
         trouble = Faults(
-            world=everything, total=faults, chance=random.Random(chance.random()), progress=lambda: traffic.progress
+            world=everything,
+            total=faults,
+            chance=random.Random(chance.random()),
+            progress=lambda: traffic.progress,
+            first=first,
         )
+        traffic.is_enough = lambda: making.done() or not trouble.missing
         watching = asyncio.create_task(Watch(scene=everything, verdict=verdict).run())
         making = asyncio.create_task(trouble.run())
-        tasks = [watching, making]
+        stopping = asyncio.create_task(
+            desk.run(
+                everything.desk,
+                chance=random.Random(chance.random()),
+                accounts=list(everything.limits.accounts),
+                trunk=TRUNK,
+                agents=list(everything.limits.agents),
+            )
+        )
+        tasks = [watching, making, stopping]
         traffic.may_queue = lambda index: making.done() or index < calls * (trouble.count + 5) / max(1, faults) + WAVE
         if tell:
             tasks.append(asyncio.create_task(_tell(traffic, trouble, started_s)))
@@ -47,8 +69,9 @@ async def run(
                 while not making.done() and traffic.progress < 1:
                     await traffic.look()
                     await asyncio.sleep(0.2)
-                making.cancel()
-                await asyncio.wait([making])
+                for task in (making, stopping):
+                    task.cancel()
+                await asyncio.wait([making, stopping])
                 await come_to_rest(everything, patience_s=REST_S)
         except TimeoutError:
             verdict.found("lost", f"not at rest after {limit_s:.0f} s")
@@ -63,7 +86,7 @@ async def run(
             if isinstance(error, Exception):  # what watches or makes trouble must not stop doing so
                 raise error
         await judge(everything, traffic.queued, verdict)
-        everything.keep_files = not verdict.is_clean
+        everything.keep_files = not verdict.is_clean and not without
         if everything.keep_files:
             print(f"files are kept in {everything.directory}", file=sys.stderr)
     return verdict, trouble, time.monotonic() - started_s

@@ -22,68 +22,68 @@ from livekit.protocol import models
 from sip.livekit.endsignal import end_call, report_opt_out
 
 REGISTERED = "registered worker"
+NEARLY_FULL = "serves few more rooms"
 ROOMS = (90, 120)
-"""How many rooms one process serves before it ends (world.py starts another): the library keeps some megabytes of each."""
+"""How many rooms one process serves before it ends: the library keeps some megabytes of each."""
+LAST_ROOMS = 25
+"""So many rooms before its last one it says so (world.py starts another)."""
+_JOIN_S = 10.0
+_STAY_S = 60.0
+"""Longer than any call. The library does not always tell that a room was closed, nor that joining it came to nothing."""
 _STATUS_S = 1.0
 _AGAIN_S = 0.5
 
 
 class Agents:
-    """One worker, as the server sees it."""
+    """One worker for each name, as the server sees it."""
 
-    def __init__(self, *, url: str, api_key: str, api_secret: str, name: str) -> None:
+    def __init__(self, *, url: str, api_key: str, api_secret: str) -> None:
         self._url = url
         self._key, self._secret = api_key, api_secret
-        self._name = name
-        self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._given_up: set[asyncio.Task[None]] = set()
         self._rooms_left = random.randint(*ROOMS)
 
-    async def run(self) -> None:
-        """Serve until cancelled."""
+    async def run(self, name: str) -> None:
+        """Serve under a name until cancelled."""
         async with aiohttp.ClientSession() as session:
             while True:
                 try:
-                    await self._serve(session)
+                    await self._serve(session, name)
                 except (aiohttp.ClientError, OSError) as error:
                     print(f"connection lost: {error!r}", flush=True)
                 await asyncio.sleep(_AGAIN_S)
 
-    async def _serve(self, session: aiohttp.ClientSession) -> None:
+    async def _serve(self, session: aiohttp.ClientSession, name: str) -> None:
         token = api.AccessToken(self._key, self._secret).with_grants(api.VideoGrants(agent=True)).to_jwt()
         headers = {"Authorization": f"Bearer {token}"}
         async with session.ws_connect(f"{self._url}/agent", headers=headers, heartbeat=30) as socket:
-            self._socket = socket
             permissions = models.ParticipantPermission(
                 can_publish=True, can_subscribe=True, can_publish_data=True, can_update_metadata=True, agent=True
             )
             register = protocol.RegisterWorkerRequest(
-                type=protocol.JobType.JT_ROOM, agent_name=self._name, version="chaos", allowed_permissions=permissions
+                type=protocol.JobType.JT_ROOM, agent_name=name, version="chaos", allowed_permissions=permissions
             )
-            await self._say(protocol.WorkerMessage(register=register))
-            status = asyncio.create_task(self._tell_status())
+            await _say(socket, protocol.WorkerMessage(register=register))
+            status = asyncio.create_task(self._tell_status(socket))
             try:
                 async for message in socket:
                     if message.type is aiohttp.WSMsgType.BINARY:
-                        await self._take(protocol.ServerMessage.FromString(message.data))
+                        await self._take(socket, protocol.ServerMessage.FromString(message.data))
             finally:
                 status.cancel()
 
-    async def _say(self, message: protocol.WorkerMessage) -> None:
-        assert self._socket is not None
-        await self._socket.send_bytes(message.SerializeToString())
-
-    async def _tell_status(self) -> None:
+    async def _tell_status(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         while True:
             if self._rooms_left <= 0 and not self._tasks:
                 sys.stdout.flush()
                 os._exit(0)
             status = protocol.WorkerStatus.WS_AVAILABLE if self._rooms_left > 0 else protocol.WorkerStatus.WS_FULL
             update = protocol.UpdateWorkerStatus(load=0.0, status=status, job_count=len(self._tasks))
-            await self._say(protocol.WorkerMessage(update_worker=update))
+            await _say(socket, protocol.WorkerMessage(update_worker=update))
             await asyncio.sleep(_STATUS_S)
 
-    async def _take(self, message: protocol.ServerMessage) -> None:
+    async def _take(self, socket: aiohttp.ClientWebSocketResponse, message: protocol.ServerMessage) -> None:
         match message.WhichOneof("message"):
             case "register":
                 print(f"{REGISTERED} {message.register.worker_id}", flush=True)
@@ -96,37 +96,50 @@ class Agents:
                     participant_name="chaos",
                 )
                 self._rooms_left -= 1
-                await self._say(protocol.WorkerMessage(availability=here))
+                if self._rooms_left == LAST_ROOMS:
+                    print(NEARLY_FULL, flush=True)
+                await _say(socket, protocol.WorkerMessage(availability=here))
             case "assignment":
-                task = asyncio.create_task(self._attend(message.assignment))
+                task = asyncio.create_task(self._attend(socket, message.assignment))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
             case _:
                 pass  # a job's end is seen in its room
 
-    async def _attend(self, assignment: protocol.JobAssignment) -> None:
+    async def _attend(self, socket: aiohttp.ClientWebSocketResponse, assignment: protocol.JobAssignment) -> None:
         job = assignment.job
         room = rtc.Room()
         closed = asyncio.Event()
         room.on("disconnected", lambda *_: closed.set())
         running = protocol.UpdateJobStatus(job_id=job.id, status=protocol.JobStatus.JS_RUNNING)
-        await self._say(protocol.WorkerMessage(update_job=running))
+        await _say(socket, protocol.WorkerMessage(update_job=running))
         try:
-            await room.connect(assignment.url or self._url, assignment.token, rtc.RoomOptions(auto_subscribe=False))
+            joining = asyncio.create_task(
+                room.connect(assignment.url or self._url, assignment.token, rtc.RoomOptions(auto_subscribe=False))
+            )
+            await asyncio.wait({joining}, timeout=_JOIN_S)
+            if not joining.done():
+                self._given_up.add(joining)  # and not cancelled, see above
+                return
+            joining.result()
             wishes: dict[str, Any] = json.loads(job.metadata or "{}").get("metadata", {})
             if "opt_out_after_s" in wishes and not await _happens(closed, within_s=wishes["opt_out_after_s"]):
                 telling = asyncio.ensure_future(report_opt_out(room, "asked on the telephone"))
                 telling.add_done_callback(lambda told: told.cancelled() or told.exception())
             if "end_after_s" in wishes and not await _happens(closed, within_s=wishes["end_after_s"]):
                 await end_call(room, "done")
-            await closed.wait()
+            await _happens(closed, within_s=_STAY_S)
         except rtc.ConnectError as error:
             print(f"{job.room.name}: {error}", flush=True)
         finally:
             _free(room)
             over = protocol.UpdateJobStatus(job_id=job.id, status=protocol.JobStatus.JS_SUCCESS)
-            if self._socket is not None and not self._socket.closed:
-                await self._say(protocol.WorkerMessage(update_job=over))
+            if not socket.closed:
+                await _say(socket, protocol.WorkerMessage(update_job=over))
+
+
+async def _say(socket: aiohttp.ClientWebSocketResponse, message: protocol.WorkerMessage) -> None:
+    await socket.send_bytes(message.SerializeToString())
 
 
 def _free(room: rtc.Room) -> None:
@@ -152,9 +165,12 @@ def main() -> int:
         url=environment["LIVEKIT_URL"],
         api_key=environment["LIVEKIT_API_KEY"],
         api_secret=environment["LIVEKIT_API_SECRET"],
-        name=environment["AGENT_NAME"],
     )
-    asyncio.run(agents.run())
+
+    async def serve() -> None:
+        await asyncio.gather(*(agents.run(name) for name in environment["AGENT_NAMES"].split()))
+
+    asyncio.run(serve())
     return 0
 
 

@@ -8,11 +8,12 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
+from tests.chaos.places import LEASE_S, Worker
 from tests.chaos.steps import INTENT_TO_REQUEST, RARE_STEPS, STEPS
-from tests.chaos.world import LEASE_S, Worker, World
+from tests.chaos.world import World
 
 PATIENCE_S = 6.0
 """How long a step that was armed may take to be reached."""
@@ -37,6 +38,8 @@ WEIGHTS = {
     "delay the wire to livekit": 2,
     "lose the answer of a request": 4,
 }
+LOST_DIAL = "lose the answer of a dial"
+"""A kind of "lose the answer of a request" that is drawn only where it is asked for."""
 OF_POSTGRES = ("terminate backends", "restart postgres")
 LOST = (b"CreateSIPParticipant", b"CreateRoom", b"DeleteRoom", b"ListParticipants")
 
@@ -50,6 +53,8 @@ class Faults:
     chance: random.Random
     progress: Callable[[], float]
     """Which part of the traffic is over, from 0 to 1."""
+    first: Sequence[str] = ()
+    """Kinds that are tried before all others, until each has happened."""
     done: Counter[str] = field(default_factory=Counter)
     steps_hit: Counter[str] = field(default_factory=Counter)
     _steps: list[str] = field(default_factory=list)
@@ -57,12 +62,17 @@ class Faults:
     _back_at_s: dict[int, float] = field(default_factory=dict)
 
     @property
+    def missing(self) -> list[str]:
+        """What is to happen first and has not."""
+        return [name for name in self.first if not self.done[name]]
+
+    @property
     def count(self) -> int:
         """How many have happened."""
         return self.done.total()
 
     async def run(self) -> None:
-        """Until `total` faults have happened. A step that is not reached in time is no fault."""
+        """Until `total` faults have happened, and what is to happen `first`. A step that is not reached in time is none."""
         makers: dict[str, Callable[[Worker], Awaitable[bool]]] = {
             "kill at a step": self._kill_at_a_step,
             "stop past the lease": self._stop_past_the_lease,
@@ -75,6 +85,7 @@ class Faults:
             "cut the wire to livekit": self._cut_livekit,
             "delay the wire to livekit": self._delay_livekit,
             "lose the answer of a request": self._lose_answer,
+            LOST_DIAL: lambda worker: self._lose_answer(worker, b"CreateSIPParticipant"),
         }
         busy: dict[int, asyncio.Task[None]] = {}
 
@@ -84,7 +95,7 @@ class Faults:
 
         keeping = asyncio.create_task(self._keep_running())
         try:
-            while self.count + len(busy) < self.total or busy:
+            while self.missing or self.count + len(busy) < self.total or busy:
                 for key, task in tuple(busy.items()):
                     if task.done():
                         del busy[key]
@@ -92,8 +103,10 @@ class Faults:
                 under_way = self.count + len(busy)
                 is_time = under_way < min(self.total, self.progress() * self.total + AHEAD)
                 self._tend_rare_steps(may_arm=is_time)
-                if is_time and len(busy) < MOST_AT_ONCE:
+                if (is_time or self.missing) and len(busy) < MOST_AT_ONCE:
                     (name,) = self.chance.choices(list(WEIGHTS), weights=list(WEIGHTS.values()))
+                    if self.missing:
+                        name = self.chance.choice(self.missing)
                     worker = self.chance.choice(self.world.workers)
                     key = 0 if name in OF_POSTGRES else worker.number
                     if key not in busy and (key == 0 or worker.is_running):
@@ -219,10 +232,10 @@ class Faults:
         worker.to_livekit.delay_s = 0
         return True
 
-    async def _lose_answer(self, worker: Worker) -> bool:
+    async def _lose_answer(self, worker: Worker, request: bytes = b"") -> bool:
         wire = worker.to_livekit
         before = wire.answers_lost
-        wire.lose_answers_to = self.chance.choice(LOST)
+        wire.lose_answers_to = request or self.chance.choice(LOST)
         deadline_s = time.monotonic() + PATIENCE_S
         with contextlib.suppress(asyncio.CancelledError):
             while wire.answers_lost == before and time.monotonic() < deadline_s:

@@ -20,12 +20,13 @@ from orchestrator.ids import CallId, WorkerId
 from orchestrator.lifecycle import State
 from orchestrator.outcomes import EndReason
 from orchestrator.store.accounts import AccountStore
+from orchestrator.store.agents import AgentPoolStore
 from orchestrator.store.calls import CallStore
 from orchestrator.store.embedded import EmbeddedPostgres
 from orchestrator.store.ends import EndsStore
 from orchestrator.store.gate import GateStore
 from orchestrator.store.migrations import migrate
-from orchestrator.store.policy import NewAccount, NewTrunk
+from orchestrator.store.policy import AccountChange, NewAccount, NewTrunk
 from orchestrator.store.pool import Database
 from orchestrator.store.queue import QueueStore
 from orchestrator.store.records import ClaimedCall, DialForbidden, DialGranted, Outcome
@@ -33,14 +34,18 @@ from orchestrator.store.recovery import RecoveryStore
 from orchestrator.store.trunks import TrunkStore
 from orchestrator.store.views import NewCall
 from orchestrator.store.workers import WorkerStore
-from sip.leg import Dialled
-from tests.chaos.statements import take_out_of_the_database
-from tests.chaos.verdict import Limits, Verdict, Watch
+from sip.leg import Dialled, RoomName
+from tests.chaos.desk import Desk
+from tests.chaos.forbidden import Stop
+from tests.chaos.limits import Limits, Watch
+from tests.chaos.statements import CUTS, take_out_of_the_database
+from tests.chaos.verdict import Sweep, Verdict
 from tests.db.office import AlwaysOpen
 from tests.fixtures.database import FAST_SETTINGS
 from tests.standin.ledger import Dial, Request
 
 LEASE_S = 3.0
+TRUNK, AGENT = "main", "agent"
 NO_ANSWER = Outcome(state=State.NOT_CONNECTED, reason=EndReason.USER_DID_NOT_PICK_UP, dialled=Dialled.YES)
 LOST = Outcome(state=State.NOT_CONNECTED, reason=EndReason.WORKER_LOST, dialled=Dialled.UNKNOWN)
 NOT_DIALLED = Outcome(state=State.NOT_CONNECTED, reason=EndReason.INTERNAL_ERROR, dialled=Dialled.NO)
@@ -57,30 +62,34 @@ class Hand:
         self.recovery = RecoveryStore(database=database, worker_id=worker_id)
         self._rehearsal = rehearsal
 
+    async def stage(self) -> None:
+        """Place what is due."""
+        due = await self.queue.due_calls(1000)
+        await self.queue.stage(due, AlwaysOpen().place(due))
+
     async def claim(self, limit: int = 1) -> list[ClaimedCall]:
         """Stage and claim."""
-        placer = AlwaysOpen()
-        due = await self.queue.due_calls(1000)
-        await self.queue.stage(due, placer.place(due))
+        await self.stage()
         return await self.queue.claim_calls(limit)
 
     async def begin(self, call: ClaimedCall) -> DialGranted | DialForbidden | None:
         """The last gate."""
-        return await self.gate.begin_dial(call, room=room_of(call), caller_ids=())
+        return await self.gate.begin_dial(call, room=room_of(call), caller_ids=call.trunk.caller_ids)
 
     async def end(self, call: ClaimedCall, outcome: Outcome = NO_ANSWER) -> bool:
         """At the far end, and then in the database."""
         self._rehearsal.hang_up(call.call_id)
         return (await self.ends.finish(call, outcome)).ours
 
-    async def conduct(self, call: ClaimedCall) -> None:
-        """From the last gate to the end; a call that may not be dialled ends there."""
-        granted = await self.begin(call)
-        if isinstance(granted, DialGranted):
-            self._rehearsal.ring(call, granted)
+    async def conduct(self, call: ClaimedCall) -> DialGranted | DialForbidden | None:
+        """Dial if the gate lets it, and end it: nobody answers. What the gate said."""
+        answer = await self.begin(call)
+        if isinstance(answer, DialGranted):
+            self._rehearsal.ring(call, answer)
             await self.end(call)
-        elif granted is not None:
+        elif answer is not None:
             await self.end(call, NOT_DIALLED)
+        return answer
 
 
 @dataclass(slots=True)
@@ -88,12 +97,15 @@ class Rehearsal:
     """One database and what its far end has seen."""
 
     database: Database
-    url: str
     limits: Limits
     verdict: Verdict
+    desk: Desk
+    connection: asyncpg.Connection[asyncpg.Record]
+    """For questions of the verdict."""
     after_call: int = 0
     hands: list[Hand] = field(default_factory=list)
     queued: list[CallId] = field(default_factory=list)
+    swept: list[Sweep] = field(default_factory=list)
     _ledger: list[tuple[CallId, Dial]] = field(default_factory=list)
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(0))
 
@@ -101,11 +113,12 @@ class Rehearsal:
         """Accounts, a trunk, two hands."""
         await TrunkStore(database=self.database).create(
             NewTrunk(
-                name="main",
+                name=TRUNK,
                 sip_trunk_id="ST_main",
                 max_channels=self.limits.channels,
                 max_cps=self.limits.cps,
-                caller_ids=("+442079460900",),
+                caller_ids=tuple(self.limits.caller_ids),
+                caller_id_cap=self.limits.caller_id_cap,
             )
         )
         accounts = AccountStore(database=self.database)
@@ -114,12 +127,19 @@ class Rehearsal:
                 NewAccount(
                     name=name,
                     max_concurrent=limit,
+                    reserved=self.limits.reserved.get(name, 0),
                     country="GB",
-                    trunk="main",
-                    agent_name="agent",
+                    trunk=TRUNK,
+                    agent_name=AGENT,
                     calling_hours=("always",),
+                    detection={"on": False},
                 )
             )
+        for name, spacing in self.limits.spacing.items():
+            change = AccountChange(number_gap_s=spacing.gap_s, number_most_dials=spacing.most, number_window_s=spacing.within_s)
+            await accounts.update(name, change)
+        for name, capacity in self.limits.agents.items():
+            await AgentPoolStore(database=self.database).set_capacity(name, capacity)
         for name in ("one", "two"):
             worker_id = await WorkerStore(database=self.database).register(name=name, version="1", capacity=100)
             self.hands.append(Hand(database=self.database, worker_id=worker_id, rehearsal=self))
@@ -146,7 +166,7 @@ class Rehearsal:
             identity=f"leg-{granted.dial_id}",
             to=call.to,
             trunk_id="ST_main",
-            caller_id="",
+            caller_id=granted.caller_id or "",
             display_name=None,
             headers={},
             attributes={},
@@ -169,24 +189,34 @@ class Rehearsal:
 
     async def query(self, text: str, *arguments: object) -> list[asyncpg.Record]:
         """Ask the database."""
-        connection = await self.database.connect()
-        try:
-            return await connection.fetch(text, *arguments)
-        finally:
-            await connection.close()
+        return await self.connection.fetch(text, *arguments)
 
     def dials(self) -> Sequence[Dial]:
         """What the far end has seen."""
         return [dial for _, dial in self._ledger]
+
+    @property
+    def stops(self) -> Sequence[Stop]:
+        """When the operator stopped whom."""
+        return self.desk.stops
+
+    def sweeps(self) -> Sequence[Sweep]:
+        """What was swept."""
+        return self.swept
 
     async def rooms(self) -> list[str]:
         """There are none."""
         return []
 
 
-def room_of(call: ClaimedCall) -> str:
+def room_named(call_id: CallId, *, epoch: int) -> RoomName:
+    """The room of a call under an epoch."""
+    return RoomName(f"oc-paper-{call_id}-{epoch}")
+
+
+def room_of(call: ClaimedCall) -> RoomName:
     """The room of a claim."""
-    return f"oc-paper-{call.call_id}-{call.epoch}"
+    return room_named(call.call_id, epoch=call.epoch)
 
 
 class Theatre:
@@ -198,7 +228,7 @@ class Theatre:
 
     @contextlib.asynccontextmanager
     async def rehearsal(self, *, limits: Limits, without: str = "") -> AsyncIterator[Rehearsal]:
-        """One scenario's database; `without`: a protection that it lacks."""
+        """One scenario's database; `without`: a protection that it lacks, unless that is the program's."""
         name = f"rehearsal_{next(self._copies)}"
         connection = await asyncpg.connect(self._url)
         try:
@@ -206,20 +236,24 @@ class Theatre:
         finally:
             await connection.close()
         url = self._url.replace("/template1?", f"/{name}?")
-        if without:
-            own = await asyncpg.connect(url)
-            try:
-                await take_out_of_the_database(own, without)
-            finally:
-                await own.close()
+        connection = await asyncpg.connect(url)
         database = Database(url, min_size=1, max_size=4)
-        await database.open()
         try:
-            made = Rehearsal(database=database, url=url, limits=limits, verdict=Verdict())
+            if without in CUTS:
+                await take_out_of_the_database(connection, without)
+            await database.open()
+            made = Rehearsal(
+                database=database,
+                limits=limits,
+                verdict=Verdict(),
+                desk=Desk(database=database),
+                connection=connection,
+            )
             await made.furnish()
             yield made
         finally:
             await database.close()
+            await connection.close()
 
 
 @contextlib.asynccontextmanager

@@ -1,6 +1,7 @@
 """What goes wrong where one of the database's protections is missing, each told step by step (rehearsal.py).
 
-Every scenario ends with all calls ended, so that with the protection in place the verdict is clean.
+Those of the gate and of circuits are in gate_scenes.py, those of the sweep in sweep_scenes.py. Every scenario ends with all
+calls ended, so that with the protection in place the verdict is clean.
 """
 
 from __future__ import annotations
@@ -15,14 +16,17 @@ from orchestrator.lifecycle import State
 from orchestrator.metrics import Metrics
 from orchestrator.store.calls import CallStore
 from orchestrator.store.donotcall import DoNotCallStore, NewListing
-from orchestrator.store.records import AdoptedCall, ClaimedCall, DialForbidden, DialGranted, Gate, StrandedCall
-from orchestrator.store.recovery import Held, RecoveryStore
-from orchestrator.store.switches import SwitchStore
+from orchestrator.store.records import ClaimedCall, DialForbidden, DialGranted, Gate
+from orchestrator.store.recovery import AdoptedCall, Held, RecoveryStore, StrandedCall
 from sip.leg import RoomName
-from tests.chaos.rehearsal import LEASE_S, LOST, NO_ANSWER, Hand, Rehearsal
-from tests.chaos.verdict import STOPPING_S, Limits
+from tests.chaos.forbidden import EVERYTHING
+from tests.chaos.limits import Limits
+from tests.chaos.rehearsal import AGENT, LEASE_S, LOST, NO_ANSWER, Hand, Rehearsal
 
 ROOMY = Limits(accounts={"north": 50, "south": 50}, channels=50, cps=50)
+
+
+Play = Callable[[Rehearsal, bool], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,7 @@ class Scenario:
 
     breach: str
     """What the verdict must report (verdict.WHATS)."""
-    play: Callable[[Rehearsal, bool], Awaitable[None]]
+    play: Play
     """The second argument: the protection is missing, also from the steps that hands take."""
     limits: Limits = ROOMY
 
@@ -75,8 +79,7 @@ async def _listed_meanwhile(stage: Rehearsal, _missing: bool) -> None:
 async def _stopped_meanwhile(stage: Rehearsal, _missing: bool) -> None:
     await stage.enqueue()
     (call,) = await stage.hands[0].claim()
-    await SwitchStore(database=stage.database).stop("a test")
-    await asyncio.sleep(2 * STOPPING_S)
+    await stage.desk.stop(EVERYTHING)
     await stage.hands[0].conduct(call)
 
 
@@ -210,7 +213,7 @@ class _Blind(RecoveryStore):
         return [replace(call, state=State.CLAIMED) for call in calls]
 
 
-SCENARIOS = {
+CLAIM_SCENES = {
     "epoch guard of begin_dial": Scenario("rung although it had ended", _the_claim_was_taken_over),
     "cancel check in the gate": Scenario("rung although it was withdrawn", _canceled_meanwhile),
     "do-not-call check in the gate": Scenario("rung although it was listed", _listed_meanwhile),
@@ -221,6 +224,16 @@ SCENARIOS = {
     ),
     "channels in the claim": Scenario(
         "over the trunk's channels", _more_than_fit, limits=Limits(accounts={"north": 50}, channels=2, cps=50)
+    ),
+    "capacity of agents in the claim": Scenario(
+        "over what agents can take",
+        _more_than_fit,
+        limits=Limits(accounts={"north": 50}, channels=50, cps=50, agents={AGENT: 2}),
+    ),
+    "reserve for urgent calls in the claim": Scenario(
+        "over what is not reserved",
+        _more_than_fit,
+        limits=Limits(accounts={"north": 3}, channels=50, cps=50, reserved={"north": 1}),
     ),
     "pace in the intent": Scenario(
         "over the trunk's rate", _all_prepared_at_once, limits=Limits(accounts={"north": 100}, channels=100, cps=20)

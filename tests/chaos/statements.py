@@ -65,6 +65,51 @@ CUTS: dict[str, tuple[Cut, ...]] = {
     "recovery reconciles dialled calls": (
         Cut("requeue_stranded", "AND c.epoch = p_epoch AND c.state = 'claimed'", "AND c.epoch = p_epoch"),
     ),
+    "capacity of agents in the claim": (Cut("pool_openings", "GREATEST(0, ((p).capacity - (p).inflight))", "1000000"),),
+    "reserve for urgent calls in the claim": (
+        Cut(
+            "claim_candidates",
+            "greatest(0, a.max_concurrent - a.reserved - a.inflight) AS plain_room",
+            "greatest(0, a.max_concurrent - a.inflight) AS plain_room",
+        ),
+    ),
+    "expiry in the gate": (
+        Cut(GATE, "WHEN v.expires_at <= v_now THEN", "WHEN false THEN"),
+        Cut("begin_dial", "v_call.expires_at <= v_latest", "false"),
+    ),
+    "calling window in the gate": (
+        Cut(
+            GATE,
+            "WHEN (v.window_from <= v_now AND v_now < v.window_until AND v.hours_are_current) IS NOT TRUE THEN",
+            "WHEN false THEN",
+        ),
+        Cut("begin_dial", "v_call.window_until <= v_latest", "false"),
+    ),
+    "hold after a restore in the gate": (
+        Cut(GATE, "WHEN v.held_at IS NOT NULL OR NOT same_cluster() THEN", "WHEN false THEN"),
+    ),
+    "pause of an account in the gate": (Cut(GATE, "WHEN v.account_paused THEN", "WHEN false THEN"),),
+    "pause of a trunk in the gate": (Cut(GATE, "WHEN NOT v.trunk_enabled THEN", "WHEN false THEN"),),
+    "pause of agents in the gate": (Cut(GATE, "WHEN v.agents_paused THEN", "WHEN false THEN"),),
+    "gap between dials of a number": (Cut(GATE, "IF gate IS NULL AND v.gap > interval '0' THEN", "IF false THEN"),),
+    "cap of dials to a number": (Cut(GATE, "IF gate IS NULL AND v.most_dials > 0 THEN", "IF false THEN"),),
+    "cap of dials with a caller id": (
+        Cut("open_caller_ids", "WHERE o.cap IS NULL OR o.dials < o.cap", "WHERE true"),
+        Cut("begin_dial", "EXIT WHEN v_cap IS NULL OR v_dials < v_cap;", "EXIT;"),
+    ),
+    "circuit of a trunk in the gate": (Cut(GATE, "WHEN v.trunk_circuit THEN", "WHEN false THEN"),),
+    "circuit of agents in the claim": (
+        Cut(
+            "pool_openings",
+            "(((p).circuit_until IS NOT NULL) AND (((p).circuit_until > now())"
+            " OR (((p).probe_call_id IS NOT NULL) AND ((p).probe_until >= now()))))",
+            "false",
+        ),
+    ),
+    "one probe of a trunk": (
+        Cut("trunk_openings", "CASE WHEN ((t).circuit_until IS NULL) THEN 1000000 ELSE 1 END", "1000000"),
+    ),
+    "one probe of agents": (Cut("pool_openings", "CASE WHEN ((p).circuit_until IS NULL) THEN 1000000 ELSE 1 END", "1000000"),),
     "kill switch in the gate": (Cut(GATE, "WHEN v.stopped_at IS NOT NULL THEN", "WHEN false THEN"),),
 }
 STATEMENTS: dict[str, tuple[str, ...]] = {

@@ -9,6 +9,7 @@ STATEMENTS = (
     "record_ringing",
     "record_answer",
     "record_order",
+    "withdraw_order",
     "record_opt_out",
     "finish_calls",
     "requeue_call",
@@ -19,7 +20,16 @@ STATEMENTS = (
 """Statements by the names of their files."""
 REQUESTS = ("open_room", "dial", "hang_up", "close_room", "adopt", "room_names")
 """What is asked of the carrier."""
-SELDOM = ("record_order", "record_opt_out", "requeue_call", "requeue_stranded", "adopt_call", "hang_up", "adopt")
+SELDOM = (
+    "record_order",
+    "withdraw_order",
+    "record_opt_out",
+    "requeue_call",
+    "requeue_stranded",
+    "adopt_call",
+    "hang_up",
+    "adopt",
+)
 """What few calls come to."""
 
 STEPS = tuple(f"{when} {what}" for what in (*STATEMENTS, *REQUESTS) for when in ("before", "after"))

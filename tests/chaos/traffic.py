@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import random
 from collections.abc import Callable, Coroutine
@@ -13,7 +14,7 @@ from orchestrator.errors import DestinationForbidden, Error
 from orchestrator.ids import E164, CallId
 from orchestrator.store.donotcall import DoNotCallStore, NewListing
 from orchestrator.store.views import NewCall
-from tests.chaos.world import World
+from tests.chaos.world import FEW_AGENTS, World
 
 LINES = {0: 3, 1: 2, 2: 2, 3: 1, 7: 1, 16: 3, 21: 3, 22: 4, 24: 3}
 """Last two digits (sip.simulated.scripts) and how often: talks 8 s, busy, declines after 4 s, rings out, wrong number, hangs up
@@ -21,7 +22,9 @@ at once, talks 6 s, busy at once, answers without ringing."""
 CANCELED, LISTED, OPTED_OUT, ENDED_BY_AGENT = 0.06, 0.04, 0.03, 0.15
 """Parts of the calls that are withdrawn or whose number is listed, at any moment of their lives; whose callee asks for no more
 calls; and that the agent ends."""
-WAVE = 90
+URGENT, FOR_FEW = 0.1, 0.2
+"""Parts of the calls that may take reserved slots, and that want the agents of which there are few."""
+WAVE = 45
 """How many calls are queued or under way at once."""
 BLOCK = 8
 """So many calls one after the other share a block of numbers, so that some of them want the same one."""
@@ -37,6 +40,8 @@ class Traffic:
     chance: random.Random
     may_queue: Callable[[int], bool] = lambda _: True
     """Whether the call of this index may be queued yet: not far ahead of the faults."""
+    is_enough: Callable[[], bool] = lambda: True
+    """After `total` calls: more are queued until this is so."""
     queued: list[CallId] = field(default_factory=list)
     refused: int = 0
     """At the door, since the number is listed."""
@@ -52,7 +57,10 @@ class Traffic:
     async def run(self) -> None:
         """Queue everything, keeping the queue filled without making it long."""
         lines = random.Random(self.chance.random()).choices(list(LINES), weights=list(LINES.values()), k=self.total)
-        for index, line in enumerate(lines):
+        for index in itertools.count():
+            if index >= self.total and self.is_enough():
+                break
+            line = lines[index % self.total]
             while not self.may_queue(index) or len(self.queued) - self.ended >= WAVE:
                 await asyncio.sleep(0.2)
                 await self.look()
@@ -73,9 +81,17 @@ class Traffic:
             metadata["end_after_s"] = 3.0
         account = self.chance.choice(list(self.world.limits.accounts))
         draw, after_s = self.chance.random(), self.chance.random()
+        priority, agents = int(self.chance.random() < URGENT), FEW_AGENTS if self.chance.random() < FOR_FEW else ""
         while True:
             number = E164(f"+44207946{block:02d}{line:02d}")
-            call = NewCall(account=account, to=number, metadata=json.dumps(metadata), idempotency_key=f"chaos-{index}-{number}")
+            call = NewCall(
+                account=account,
+                to=number,
+                agent_name=agents,
+                priority=priority,
+                metadata=json.dumps(metadata),
+                idempotency_key=f"chaos-{index}-{number}",
+            )
             try:
                 (queued,) = await self.world.calls.enqueue([call])
                 break

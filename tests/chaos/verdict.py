@@ -17,46 +17,33 @@ import asyncpg
 from orchestrator.ids import CallId
 from sip.simulated.scripts import SCRIPTS
 from sip.simulated.steps import Refuse
+from tests.chaos.forbidden import Watched, look_for_forbidden
 from tests.standin.ledger import Dial
 
 LATE_S = 2.0 + 1.5 + 0.7
 """A request may leave up to 2 s after its dial time, takes up to 1.5 s (faults.MOST_DELAY_S) through a wire that delays, and
 the harness itself may be slow."""
 
-STOPPING_S = 0.1
-"""An intent that is being written while dialling is stopped may still be dialled."""
 TERMINAL_EVENTS = ("ended", "not_connected", "canceled")
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What may be in use at once, and a second."""
+class Sweep:
+    """Rooms that were ended together since they belong to no live call."""
 
-    accounts: Mapping[str, int]
-    """Slots by name."""
-    channels: int
-    cps: int
+    at_s: float
+    rooms: tuple[str, ...]
 
 
-class Scene(Protocol):
+class Scene(Watched, Protocol):
     """What is judged."""
-
-    @property
-    def limits(self) -> Limits:
-        """As they were set."""
-        ...
-
-    @property
-    def after_call(self) -> int:
-        """Only calls with higher ids are judged."""
-        ...
-
-    async def query(self, text: str, *arguments: object) -> list[asyncpg.Record]:
-        """Ask the database."""
-        ...
 
     def dials(self) -> Sequence[Dial]:
         """What the far end has seen."""
+        ...
+
+    def sweeps(self) -> Sequence[Sweep]:
+        """What was swept."""
         ...
 
     async def rooms(self) -> list[str]:
@@ -89,44 +76,27 @@ WHATS = (
     "rung although it was withdrawn",
     "rung although it was listed",
     "rung although all dialling was stopped",
+    "rung although it was paused",
+    "rung although its time had run out",
+    "rung outside its calling window",
+    "claimed or rung although a circuit was open",
+    "a number again within its gap",
+    "a number more often than its cap",
+    "a caller id more often than its cap",
     "two calls to one number at once",
     "request later than its dial time allows",
     "lost",
     "without exactly one end",
     "slot, channel or counter leaked",
     "room left",
+    "room of a live call swept",
+    "more rooms swept at once than allowed",
     "over an account's limit",
+    "over what is not reserved",
+    "over what agents can take",
     "over the trunk's channels",
     "over the trunk's rate",
 )
-
-
-class Watch:
-    """Looks at limits while everything runs: what was over a limit and is not any more would be missed afterwards."""
-
-    def __init__(self, *, scene: Scene, verdict: Verdict) -> None:
-        self._scene = scene
-        self._verdict = verdict
-
-    async def run(self) -> None:
-        """Look until cancelled."""
-        while True:
-            await self.look()
-            await asyncio.sleep(0.1)
-
-    async def look(self) -> None:
-        """One snapshot of the calls, not of the counters."""
-        rows = await self._scene.query(
-            """SELECT a.name, count(*) AS held
-                 FROM calls c JOIN accounts a ON a.id = c.account_id
-                WHERE c.worker_id IS NOT NULL AND c.ended_at IS NULL GROUP BY a.name"""
-        )
-        for row in rows:
-            if row["held"] > self._scene.limits.accounts[row["name"]]:
-                self._verdict.found("over an account's limit", f"{row['name']} holds {row['held']}")
-        total = sum(row["held"] for row in rows)
-        if total > self._scene.limits.channels:
-            self._verdict.found("over the trunk's channels", f"{total} calls on {self._scene.limits.channels} channels")
 
 
 async def come_to_rest(scene: Scene, *, patience_s: float) -> bool:
@@ -145,6 +115,8 @@ async def judge(scene: Scene, queued: Sequence[CallId], verdict: Verdict) -> Non
     dials = scene.dials()
     verdict.dials = len(dials)
     await _dials(scene, dials, verdict)
+    await look_for_forbidden(scene, dials, verdict)
+    await _sweeps(scene, verdict)
     await _ends(scene, queued, verdict)
     await _leaks(scene, verdict)
 
@@ -157,7 +129,7 @@ def _may_have_rung(dial: Dial) -> bool:
 async def _dials(scene: Scene, dials: Sequence[Dial], verdict: Verdict) -> None:
     rows = await scene.query(
         """SELECT d.id::text AS dial, d.call_id, d.attempt, d.room, d.intent_at, d.dial_at, d.spent, c.ended_at, c.to_number,
-                  c.cancel_requested_at, (SELECT stopped_at FROM switches) AS stopped_at,
+                  c.cancel_requested_at,
                   (SELECT min(n.created_at) FROM do_not_call n
                     WHERE n.number_key = number_key(c.to_number) AND n.account_id IN (0, c.account_id)) AS listed_at
              FROM dials d
@@ -187,8 +159,6 @@ async def _dials(scene: Scene, dials: Sequence[Dial], verdict: Verdict) -> None:
             verdict.found("rung although it was withdrawn", _shown(row, dial))
         if row["listed_at"] is not None and row["intent_at"] > row["listed_at"]:
             verdict.found("rung although it was listed", _shown(row, dial))
-        if row["stopped_at"] is not None and _s(row["intent_at"]) > _s(row["stopped_at"]) + STOPPING_S:
-            verdict.found("rung although all dialling was stopped", _shown(row, dial))
         if dial.received_at_s > _s(row["dial_at"]) + LATE_S:
             verdict.found("request later than its dial time allows", _shown(row, dial))
     for (call_id, attempt), again in rung.items():
@@ -234,6 +204,22 @@ def _channels(dials: Sequence[Dial], rows: Mapping[str, asyncpg.Record], channel
         if live > channels:
             verdict.found("over the trunk's channels", f"{live} legs at the far end")
             return
+
+
+async def _sweeps(scene: Scene, verdict: Verdict) -> None:
+    rows = await scene.query(
+        """SELECT room, date_part('epoch', intent_at) AS from_s, date_part('epoch', ended_at) AS until_s
+             FROM dials WHERE call_id > $1""",
+        scene.after_call,
+    )
+    lives = {row["room"]: (row["from_s"], row["until_s"] or float("inf")) for row in rows}
+    for sweep in scene.sweeps():
+        if len(sweep.rooms) > scene.limits.rooms_swept:
+            verdict.found("more rooms swept at once than allowed", str(sweep))
+        for room in sweep.rooms:
+            from_s, until_s = lives.get(room, (float("inf"), 0.0))
+            if from_s < sweep.at_s < until_s:
+                verdict.found("room of a live call swept", f"{room} at {sweep.at_s}")
 
 
 async def _ends(scene: Scene, queued: Sequence[CallId], verdict: Verdict) -> None:

@@ -6,150 +6,56 @@ import asyncio
 import contextlib
 import json
 import shutil
-import signal
-import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
-from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 from livekit import api
 
 from orchestrator.store.accounts import AccountStore
+from orchestrator.store.agents import AgentPoolStore
 from orchestrator.store.calls import CallStore
 from orchestrator.store.embedded import EmbeddedPostgres
 from orchestrator.store.migrations import migrate
-from orchestrator.store.policy import NewAccount, NewTrunk
+from orchestrator.store.policy import AccountChange, NewAccount, NewTrunk
 from orchestrator.store.pool import Database
 from orchestrator.store.trunks import TrunkStore
-from tests.chaos.verdict import Limits
-from tests.chaos.wires import Wire
+from tests.chaos.agent import NEARLY_FULL, REGISTERED
+from tests.chaos.desk import Desk
+from tests.chaos.forbidden import Stop
+from tests.chaos.limits import Limits, Spacing
+from tests.chaos.places import Worker, place
+from tests.chaos.verdict import Sweep
 from tests.fixtures.livekit import ROOT, RealServer, StandIn, find_server, start_server, start_stand_in
 from tests.fixtures.processes import RunningProcess, free_port
 from tests.standin.ledger import Dial
 
 WORKERS = 3
-AGENT_NAME = "chaos-agent"
+TRUNK = "main"
+AGENTS, FEW_AGENTS = "chaos-agent", "chaos-few"
 AGENT_PROCESSES = 2
 TIME_SCALE = 4.0
-LEASE_S = 3.0
-LIMITS = Limits(accounts={"north": 16, "south": 10, "east": 20}, channels=36, cps=12)
+LIMITS = Limits(
+    accounts={"north": 8, "south": 5, "east": 10},
+    channels=18,
+    cps=12,
+    reserved={"east": 3},
+    agents={AGENTS: 16, FEW_AGENTS: 3},
+    spacing={"south": Spacing(gap_s=1.5, most=3, within_s=60.0)},
+    caller_ids=tuple(f"+442079461{n:03d}" for n in range(300)),
+    caller_id_cap=40,
+    stopping_s=0.5,
+)
+"""The caller ids are enough for 12,000 dials, and the first of them is used up in the shortest run."""
+DIAL_SLACK_MS = 300
+"""With less, a loaded machine misses the dial times of most calls, again and again."""
 SERVER_SETTINGS = {"max_connections": "200", "wal_level": "minimal", "max_wal_senders": "0"}
-
-CONFIG = """
-[database]
-url = "{database_url}"
-pool_max = 8
-command_timeout_s = 4.0
-
-[worker]
-name = "{name}"
-poll_s = 0.2
-sweep_s = 0.5
-heartbeat_s = 0.5
-lease_s = {lease_s}
-drain_s = 20.0
-
-[carrier]
-kind = "livekit"
-
-[livekit]
-url = "{livekit_url}"
-api_key = "{api_key}"
-api_secret = "{api_secret}"
-ring_poll_ms = 150
-sweep_s = 0.5
-request_timeout_s = 4.0
-media_timeout_s = 4.0
-post_dial_allowance_s = 3.0
-
-[calls]
-ring_timeout_s = 5.0
-agent_return_grace_s = 2.0
-agent_join_timeout_s = 8.0
-agent_delays_s = [0.5, 2.0]
-trunk_delays_s = [0.5, 2.0]
-gate_delay_s = 0.5
-
-[http]
-port = {http_port}
-
-[log]
-format = "json"
-"""
-
-
-@dataclass(slots=True)
-class Worker:
-    """One place for a worker: its wires and files stay, its process comes and goes."""
-
-    number: int
-    config: Path
-    switches: Path
-    hits: Path
-    to_database: Wire
-    to_livekit: Wire
-    without: str = ""
-    hurries: bool = False
-    process: RunningProcess | None = None
-    starts: int = 0
-
-    @property
-    def is_running(self) -> bool:
-        """Whether its process is there, perhaps stopped."""
-        return self.process is not None and self.process.exit_code is None
-
-    def start(self) -> None:
-        """Start its process."""
-        self.starts += 1
-        self.process = RunningProcess(
-            [
-                *(sys.executable, "-m", "tests.chaos.worker"),
-                *("--config", self.config, "--switches", self.switches, "--hits", self.hits),
-                *(("--without", self.without) if self.without else ()),
-                *(("--hurry",) if self.hurries else ()),
-            ],
-            name=f"worker-{self.number}",
-            directory=self.config.parent,
-            cwd=ROOT,
-        )
-
-    def kill(self) -> None:
-        """End its process at once, stopped or not."""
-        if self.process is not None:
-            self.signal(signal.SIGCONT)
-            self.signal(signal.SIGKILL)
-            self.process.wait(timeout_s=10)
-
-    def arm(self, step: str, what: str) -> bool:
-        """The next time a call comes to the step, the process kills or stops itself. False: it does not listen yet."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-            sender.setblocking(False)
-            try:
-                sender.sendto(json.dumps({"step": step, "what": what}).encode(), str(self.switches))
-            except OSError:
-                return False
-        return True
-
-    def disarm(self, step: str = "") -> None:
-        """What was armed and never reached; without a name everything."""
-        self.arm(step, "disarm")
-
-    def signal(self, number: signal.Signals) -> None:
-        """To its process, if there is one."""
-        if self.process is not None:
-            self.process.signal(number)
-
-    def hit(self) -> list[dict[str, object]]:
-        """What was done to it at a step so far."""
-        if not self.hits.exists():
-            return []
-        return [json.loads(line) for line in self.hits.read_text(encoding="utf-8").splitlines()]
 
 
 @dataclass(slots=True)
@@ -164,6 +70,7 @@ class World:
     server: RealServer
     stand_in: StandIn
     workers: list[Worker]
+    desk: Desk
     processes: list[RunningProcess] = field(default_factory=list)
     limits: Limits = LIMITS
     after_call: int = 0
@@ -215,6 +122,15 @@ class World:
         (row,) = await self.query("SELECT coalesce(max(id), 0) FROM calls")
         self.after_call, self._dials_before = row[0], len(self.stand_in.ledger.dials())
 
+    @property
+    def stops(self) -> Sequence[Stop]:
+        """When the operator stopped whom."""
+        return self.desk.stops
+
+    def sweeps(self) -> Sequence[Sweep]:
+        """What the workers' logs tell of rooms that they swept, each by itself."""
+        return [sweep for worker in self.workers for sweep in _swept(worker)]
+
     async def rooms(self) -> list[str]:
         """Names of this deployment's rooms that exist."""
         (row,) = await self.query("SELECT id::text FROM deployment")
@@ -254,13 +170,13 @@ async def world(*, without: str = "", workers: int = WORKERS, start: bool = True
         await furnish(database, stand_in)
         placed = []
         for number, port in enumerate(ports, start=1):
-            worker = await _place(number, port, directory, url, server, stand_in)
+            worker = await place(number, port, directory, url, server, stand_in)
             worker.without = without
             placed.append(worker)
             stack.push_async_callback(worker.to_database.close)
             stack.push_async_callback(worker.to_livekit.close)
         for agent in agents:
-            agent.wait_until(partial(agent.says, "registered worker"), what="registered", timeout_s=60)
+            agent.wait_until(partial(_is_registered, agent), what="registered", timeout_s=60)
         keeping = asyncio.create_task(_keep_agents(agents, server, directory))
         stack.callback(keeping.cancel)
         made = World(
@@ -272,6 +188,7 @@ async def world(*, without: str = "", workers: int = WORKERS, start: bool = True
             server=server,
             stand_in=stand_in,
             workers=placed,
+            desk=Desk(database=database),
             processes=[process, stand_in.process],
         )
         for worker in placed if start else ():
@@ -288,9 +205,21 @@ def _start_agents(number: int, server: RealServer, directory: Path) -> RunningPr
         [sys.executable, "-m", "tests.chaos.agent"],
         name=f"agents-{number}",
         directory=directory,
-        env={**server.env, "AGENT_NAME": AGENT_NAME},
+        env={**server.env, "AGENT_NAMES": f"{AGENTS} {FEW_AGENTS}"},
         cwd=ROOT,
     )
+
+
+def _is_registered(agents: RunningProcess) -> bool:
+    return agents.log.read_text(encoding="utf-8", errors="replace").count(REGISTERED) == len(LIMITS.agents)
+
+
+def _swept(worker: Worker) -> Iterator[Sweep]:
+    log = worker.config.parent / f"worker-{worker.number}.log"
+    for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else ():
+        if '"room_swept"' in line:
+            told = json.loads(line)
+            yield Sweep(at_s=datetime.fromisoformat(told["timestamp"]).timestamp(), rooms=(told["room"],))
 
 
 def _stop_all(processes: list[RunningProcess]) -> None:
@@ -299,23 +228,27 @@ def _stop_all(processes: list[RunningProcess]) -> None:
 
 
 async def _keep_agents(agents: list[RunningProcess], server: RealServer, directory: Path) -> None:
-    """Start those that have served their rooms anew."""
+    """Others take the place of those that have served their rooms, and end once those are closed."""
+    started = len(agents)
     while True:
-        for number, agent in enumerate(agents):
-            if agent.exit_code is not None:
-                agents[number] = _start_agents(number, server, directory)
+        serving = [agent for agent in agents if agent.exit_code is None and not agent.says(NEARLY_FULL)]
+        for _ in range(AGENT_PROCESSES - len(serving)):
+            agents.append(_start_agents(started, server, directory))
+            started += 1
         await asyncio.sleep(0.2)
 
 
 async def furnish(database: Database, stand_in: StandIn) -> None:
-    """Three accounts of different weight over one trunk."""
+    """Three accounts over one trunk, with two pools of agents."""
     await TrunkStore(database=database).create(
         NewTrunk(
-            name="main",
+            name=TRUNK,
             sip_trunk_id=stand_in.trunk_id,
             max_channels=LIMITS.channels,
             max_cps=LIMITS.cps,
-            caller_ids=("+442079460900",),
+            dial_slack_ms=DIAL_SLACK_MS,
+            caller_ids=tuple(LIMITS.caller_ids),
+            caller_id_cap=LIMITS.caller_id_cap,
         )
     )
     accounts = AccountStore(database=database)
@@ -324,42 +257,18 @@ async def furnish(database: Database, stand_in: StandIn) -> None:
             NewAccount(
                 name=name,
                 max_concurrent=limit,
+                reserved=LIMITS.reserved.get(name, 0),
                 country="GB",
-                trunk="main",
-                agent_name=AGENT_NAME,
+                trunk=TRUNK,
+                agent_name=AGENTS,
                 ring_timeout_s=5.0,
                 max_duration_s=20.0,
                 calling_hours=("always",),
+                detection={"on": False},  # there is nothing to be heard
             )
         )
-
-
-async def _place(number: int, port: int, directory: Path, url: str, server: RealServer, stand_in: StandIn) -> Worker:
-    parts = urlsplit(url)
-    socket_directory = parse_qs(parts.query)["host"][0]
-    to_database = Wire(target=f"{socket_directory}/.s.PGSQL.{parse_qs(parts.query).get('port', ['5432'])[0]}")
-    to_livekit = Wire(target=urlsplit(stand_in.http_url).port or 0)
-    database_port, livekit_port = await to_database.open(), await to_livekit.open()
-    home = directory / f"worker-{number}"
-    home.mkdir()
-    config = home / "orchestrator.toml"
-    config.write_text(
-        CONFIG.format(
-            name=f"worker-{number}",
-            database_url=f"postgresql://{parts.username}@127.0.0.1:{database_port}{parts.path}?sslmode=disable",
-            livekit_url=f"http://127.0.0.1:{livekit_port}",
-            api_key=server.api_key,
-            api_secret=server.api_secret,
-            lease_s=LEASE_S,
-            http_port=port,
-        )
-    )
-    config.chmod(0o600)
-    return Worker(
-        number=number,
-        config=config,
-        switches=home / "switches",
-        hits=home / "hits.jsonl",
-        to_database=to_database,
-        to_livekit=to_livekit,
-    )
+    for name, spacing in LIMITS.spacing.items():
+        change = AccountChange(number_gap_s=spacing.gap_s, number_most_dials=spacing.most, number_window_s=spacing.within_s)
+        await accounts.update(name, change)
+    for name, capacity in LIMITS.agents.items():
+        await AgentPoolStore(database=database).set_capacity(name, capacity)

@@ -107,11 +107,11 @@ def test_watching_goes_on_until_ctrl_c_and_leaves_with_0(office, started):
     assert all('"call_id": 1' in line for line in seen)
     assert callees.TALKS_ON not in "".join(seen)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert "Traceback" not in err
     daemon.terminate()
-    _, log = daemon.communicate(timeout=60)
+    _, log = daemon.communicate(timeout=120)
     assert daemon.returncode == 0, log
 
 
@@ -119,6 +119,6 @@ def test_an_answer_into_a_pipe_that_nobody_reads_leaves_without_a_word(office, s
     process = started("calls", "list", "--json")
     assert process.stdout is not None
     process.stdout.close()
-    assert process.wait(timeout=30) == 1
+    assert process.wait(timeout=120) == 1
     assert process.stderr is not None
     assert process.stderr.read() == ""

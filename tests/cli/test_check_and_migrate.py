@@ -119,7 +119,7 @@ def test_a_command_uses_the_embedded_server_of_a_daemon_and_leaves_it_running(or
         assert daemon.poll() is None
     finally:
         daemon.terminate()
-        _, log = daemon.communicate(timeout=60)
+        _, log = daemon.communicate(timeout=120)
     assert daemon.returncode == 0, log
     assert "unavailable" not in log
     assert [row["name"] for row in orchestrator("accounts", "list", "--json").document] == ["acme"]

@@ -203,7 +203,7 @@ def test_a_file_interrupted_by_ctrl_c_goes_on_where_it_stopped(office, tmp_path,
     while office("calls", "list", "--batch", "b", "--limit", "1", "--json").document == [] and process.poll() is None:
         pass
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
     assert "run the same command again to go on, nobody is called twice" in out
     assert "Traceback" not in err

@@ -35,7 +35,7 @@ def test_a_second_demo_on_the_same_database_is_its_own_and_answers_programs_too(
 
 def test_a_promise_that_is_broken_is_told_and_leaves_with_1(started):
     # Nobody comes for the demo's calls, so none of them is dialled.
-    missing = {"ORCHESTRATOR_SIMULATED__MISSING_AGENTS": "demo-agent", "ORCHESTRATOR_CALLS__EXPIRES_AFTER_S": "3"}
+    missing = {"ORCHESTRATOR_SIMULATED__MISSING_AGENTS": "demo-agent", "ORCHESTRATOR_CALLS__EXPIRES_AFTER_S": "6"}
     quick = {"ORCHESTRATOR_CALLS__AGENT_JOIN_TIMEOUT_S": "1", "ORCHESTRATOR_CALLS__AGENT_DELAYS_S": "0.5,0.5"}
     process = started("run", "--demo", "3", "--until-idle", **missing, **quick)
     out, _ = process.communicate(timeout=120)
@@ -50,7 +50,7 @@ def test_a_demo_that_is_stopped_says_so_and_leaves_with_1(started):
     while " of 60" not in process.stdout.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 1
     assert out.splitlines()[-1] == "the demo was stopped before its last call ended"
     assert "Traceback" not in err
@@ -59,6 +59,6 @@ def test_a_demo_that_is_stopped_says_so_and_leaves_with_1(started):
 def test_without_a_demo_it_leaves_when_nothing_is_queued_any_more(office, started):
     office("enqueue", "--account", "acme", "--to", "+12125550101")
     process = started("run", "--until-idle", **FAST)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert office("calls", "show", "1", "--json").document["end_reason"] == "USER_BUSY"

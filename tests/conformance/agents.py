@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import aiohttp
 from livekit import api, rtc
@@ -19,7 +19,7 @@ from livekit.protocol import models as proto_models
 from sip.livekit.endsignal import END_ATTRIBUTE, report_opt_out
 from tests.fixtures.livekit import RealServer
 
-_STEP_S = 10.0
+_STEP_S = 60.0
 
 
 class Agents:
@@ -65,6 +65,17 @@ class Agents:
         async with asyncio.timeout(_STEP_S):
             await self._there[room].wait()
             await report_opt_out(self._rooms[room], reason)
+
+    async def told(self, room: str) -> Mapping[str, str]:
+        """What it sees of the callee's attributes that the orchestrator has set."""
+        async with asyncio.timeout(_STEP_S):
+            await self._there[room].wait()
+        return {
+            name: value
+            for participant in self._rooms[room].remote_participants.values()
+            for name, value in participant.attributes.items()
+            if name.startswith("orchestrator.")
+        }
 
     async def leave(self, room: str) -> None:
         """Leave politely, as a crashed agent does too."""

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from sip.livekit.listening.limits import ListenerLimits
 from tests.conformance.rig import LIVEKIT, SIMULATED, Rig, RigMaker
 from tests.conformance.rig_livekit import SPEED, livekit_rig
 from tests.conformance.rig_simulated import simulated_rig
@@ -29,6 +30,15 @@ def new_rig(request: pytest.FixtureRequest) -> RigMaker:
         return simulated_rig
     server, stand_in = request.getfixturevalue("fast_stand_in")
     return lambda: livekit_rig(server, stand_in)
+
+
+@pytest.fixture(scope="module", params=[SIMULATED, LIVEKIT])
+def new_listening_rig(request: pytest.FixtureRequest) -> RigMaker:
+    """The same with listeners."""
+    if request.param == "simulated":
+        return simulated_rig
+    server, stand_in = request.getfixturevalue("fast_stand_in")
+    return lambda: livekit_rig(server, stand_in, limits=ListenerLimits(most_children=2))
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ SIMULATED = pytest.param("simulated", marks=pytest.mark.xdist_group("conformance
 LIVEKIT = pytest.param("livekit", marks=[pytest.mark.livekit, pytest.mark.xdist_group("livekit")])
 """The rigs, as parameters of tests."""
 
-PATIENCE_REAL_S = 30.0
+PATIENCE_REAL_S = 90.0
 """Bounds a test that fails; no test that passes waits for it."""
 
 
@@ -58,6 +58,8 @@ class FarEnd:
     invited_at_s: float | None = None
     ringing_at_s: float | None = None
     answered_at_s: float | None = None
+    heard_s: float | None = None
+    """For how long the callee heard somebody; None: this far end hears nothing, or does not say yet."""
     ended_at_s: float | None = None
     """When the callee's side was through with it, unless we ended it."""
     over: bool = False
@@ -106,6 +108,14 @@ class Rig(Protocol):
 
     async def agent_leaves(self, room: RoomName) -> None:
         """The agent leaves the room."""
+        ...
+
+    async def until_listening(self) -> None:
+        """Until listeners are there."""
+        ...
+
+    async def agent_was_told(self, room: RoomName) -> Mapping[str, str]:
+        """What the agent in the room knows of the callee, by the attributes that begin with `orchestrator.`."""
         ...
 
     async def delete_room(self, room: RoomName) -> None:

@@ -3,10 +3,11 @@ stand-in for the SIP service plays."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from uuid import UUID, uuid4
 
 from aiohttp import web
@@ -15,12 +16,14 @@ from livekit import api
 from sip.clock import Clock
 from sip.leg import E164, Carrier, RoomName
 from sip.livekit.carrier import LiveKitCarrier
+from sip.livekit.listening.limits import ListenerLimits
+from sip.livekit.listening.listeners import Listeners
 from sip.livekit.timings import LiveKitTimings
 from sip.livekit.webhooks import WebhookInbox
 from sip.simulated.scripts import SCRIPTS
 from sip.simulated.steps import Script
 from tests.conformance.agents import Agents
-from tests.conformance.rig import FarEnd, Received, running
+from tests.conformance.rig import PATIENCE_REAL_S, FarEnd, Received, running
 from tests.fixtures.livekit import WEBHOOK_PATH, RealServer, StandIn
 from tests.standin.ledger import Dial
 
@@ -38,7 +41,16 @@ class LiveKitRig:
     quiet_s = 0.4
     at_once = 7
 
-    def __init__(self, *, server: RealServer, stand_in: StandIn, agents: Agents, agent_name: str, lk: api.LiveKitAPI) -> None:
+    def __init__(
+        self,
+        *,
+        server: RealServer,
+        stand_in: StandIn,
+        agents: Agents,
+        agent_name: str,
+        lk: api.LiveKitAPI,
+        listeners: Listeners | None,
+    ) -> None:
         self.clock = Clock()
         self.deployment_id = uuid4()
         self.agent_name = agent_name
@@ -49,7 +61,8 @@ class LiveKitRig:
         self._agents = agents
         self._lk = lk
         self._epoch_s = self.clock.now_s() - time.time()
-        self.carrier = self._carrier(self.deployment_id)
+        self.listeners = listeners
+        self.carrier = self._carrier(self.deployment_id, listeners)
 
     def number_for(self, script: Script, *, line: int = 0) -> E164:
         (digits,) = (digits for digits, known in SCRIPTS.items() if known.name == script.name)
@@ -63,6 +76,7 @@ class LiveKitRig:
             invited_at_s=self._moment(dials[0].invited_at_s) if dials else None,
             ringing_at_s=self._moment(dials[0].ringing_at_s) if dials else None,
             answered_at_s=self._moment(dials[0].answered_at_s) if dials else None,
+            heard_s=dials[0].heard_s if dials and dials[0].ended_at_s is not None else None,
             ended_at_s=self._moment(dials[0].ended_at_s) if dials else None,
             over=all(dial.ended_at_s is not None or dial.invited_at_s is None for dial in dials),
         )
@@ -76,6 +90,15 @@ class LiveKitRig:
     async def agent_leaves(self, room: RoomName) -> None:
         await self._agents.leave(room)
 
+    async def until_listening(self) -> None:
+        assert self.listeners is not None
+        async with asyncio.timeout(PATIENCE_REAL_S):
+            while not self.listeners.are_ready:
+                await asyncio.sleep(0.05)
+
+    async def agent_was_told(self, room: RoomName) -> Mapping[str, str]:
+        return await self._agents.told(room)
+
     async def delete_room(self, room: RoomName) -> None:
         await self._lk.room.delete_room(api.DeleteRoomRequest(room=room))
 
@@ -84,7 +107,7 @@ class LiveKitRig:
         async with running(self._carrier(deployment_id)) as carrier:
             yield carrier
 
-    def _carrier(self, deployment_id: UUID) -> LiveKitCarrier:
+    def _carrier(self, deployment_id: UUID, listeners: Listeners | None = None) -> LiveKitCarrier:
         return LiveKitCarrier(
             url=self._stand_in.http_url,
             api_key=self._server.api_key,
@@ -92,6 +115,7 @@ class LiveKitRig:
             deployment_id=deployment_id,
             clock=self.clock,
             timings=TIMINGS,
+            listeners=listeners,
         )
 
     def _moment(self, since_the_epoch_s: float | None) -> float | None:
@@ -113,14 +137,19 @@ def _received(dial: Dial) -> Received:
 
 
 @contextlib.asynccontextmanager
-async def livekit_rig(server: RealServer, stand_in: StandIn) -> AsyncIterator[LiveKitRig]:
-    """A rig with agents and webhooks of its own, on a server and a stand-in that run."""
+async def livekit_rig(
+    server: RealServer, stand_in: StandIn, *, limits: ListenerLimits | None = None
+) -> AsyncIterator[LiveKitRig]:
+    """A rig with agents and webhooks of its own, on a server and a stand-in that run. `limits`: None: nobody listens."""
     async with contextlib.AsyncExitStack() as stack:
         agent_name = f"greeter-{secrets.token_hex(4)}"
         agents = await stack.enter_async_context(Agents.waiting(server, name=agent_name))
         lk = api.LiveKitAPI(server.http_url, server.api_key, server.api_secret, failover=False)
         stack.push_async_callback(lk.aclose)
-        rig = LiveKitRig(server=server, stand_in=stand_in, agents=agents, agent_name=agent_name, lk=lk)
+        listeners = None
+        if limits is not None:
+            listeners = Listeners(url=stand_in.http_url, api_key=server.api_key, api_secret=server.api_secret, limits=limits)
+        rig = LiveKitRig(server=server, stand_in=stand_in, agents=agents, agent_name=agent_name, lk=lk, listeners=listeners)
         if server.webhook_port is not None:
             await stack.enter_async_context(_door(rig.carrier.webhooks, port=server.webhook_port))
         await stack.enter_async_context(running(rig.carrier))

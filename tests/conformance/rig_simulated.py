@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from uuid import UUID, uuid4
 
 from sip.clock import Clock
@@ -91,6 +91,12 @@ class SimulatedRig:
 
     async def agent_leaves(self, room: RoomName) -> None:
         self.carrier.room(room).agent.leave(self.clock.now_s())
+
+    async def until_listening(self) -> None:
+        """They always are."""
+
+    async def agent_was_told(self, room: RoomName) -> Mapping[str, str]:
+        return self.carrier.room(room).facts
 
     async def delete_room(self, room: RoomName) -> None:
         self.carrier.room(room).delete(self.clock.now_s())

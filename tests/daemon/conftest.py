@@ -22,6 +22,8 @@ from tests.fixtures.orchestra import furnish
 from tests.fixtures.processes import RunningProcess, free_port
 
 ROOT = Path(__file__).parents[2]
+PATIENCE_S = 90.0
+"""Bounds a failing test only: a busy machine may take its time."""
 
 CONFIG = """
 [database]
@@ -70,7 +72,7 @@ class Worker:
         return next((float(line.split()[1]) for line in lines if line.startswith(f"orchestrator_{name} ")), None)
 
     def wait_until_ready(self) -> None:
-        self.process.wait_until(lambda: self.status("/readyz") == 200, what="ready", timeout_s=30)
+        self.process.wait_until(lambda: self.status("/readyz") == 200, what="ready", timeout_s=PATIENCE_S)
 
 
 class Plant:
@@ -101,7 +103,7 @@ class Plant:
             worker.process.signal(signal.SIGTERM)
             worker.process.signal(signal.SIGTERM)
         for worker in self._workers:
-            worker.process.stop(patience_s=20)
+            worker.process.stop(patience_s=60)
 
     @contextlib.asynccontextmanager
     async def calls(self) -> AsyncIterator[CallStore]:
@@ -120,7 +122,7 @@ class Plant:
         finally:
             await connection.close()
 
-    async def until_one_leads(self, workers: Sequence[Worker], *, patience_s: float = 40.0) -> list[Worker]:
+    async def until_one_leads(self, workers: Sequence[Worker], *, patience_s: float = PATIENCE_S) -> list[Worker]:
         """Exactly one of them, as soon as it does."""
         async with asyncio.timeout(patience_s):
             while True:
@@ -142,7 +144,7 @@ class Plant:
             queued = await calls.enqueue([NewCall(account="acme", to=number, **fields) for number in numbers])
         return [call.call_id for call in queued]
 
-    async def until(self, call_id: CallId, wanted: Callable[[CallView], bool], *, patience_s: float = 40.0) -> CallView:
+    async def until(self, call_id: CallId, wanted: Callable[[CallView], bool], *, patience_s: float = PATIENCE_S) -> CallView:
         view = None
         async with self.calls() as calls:
             with contextlib.suppress(TimeoutError):
@@ -152,8 +154,11 @@ class Plant:
                     return view
         raise AssertionError(f"never came to it: {view}")
 
-    async def until_state(self, call_id: CallId, *states: str) -> CallView:
-        return await self.until(call_id, lambda view: view.call.state.value in states)
+    async def until_state(self, call_id: CallId, state: str) -> CallView:
+        """Until it has been in the state, which at this pace of time may be over before a look finds it there."""
+        return await self.until(
+            call_id, lambda view: state in [event.state.value for event in view.events if event.state is not None]
+        )
 
     async def until_ended(self, call_id: CallId) -> CallView:
         return await self.until(call_id, lambda view: view.call.state.is_terminal)

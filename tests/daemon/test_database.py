@@ -13,7 +13,9 @@ from orchestrator.store.embedded import EmbeddedPostgres
 from orchestrator.store.migrations import migrate
 from orchestrator.store.pool import Database
 from sip.simulated import callees
-from tests.daemon.conftest import Plant
+from tests.daemon.conftest import PATIENCE_S, Plant
+
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture
@@ -42,7 +44,7 @@ async def test_a_daemon_waits_for_a_database_that_is_down_at_its_start_and_says_
     await server.stop()
     worker = plant.start_worker()
     await asyncio.to_thread(
-        worker.process.wait_until, lambda: worker.process.says("database_unavailable"), what="told", timeout_s=30
+        worker.process.wait_until, lambda: worker.process.says("database_unavailable"), what="told", timeout_s=PATIENCE_S
     )
     assert await asyncio.to_thread(worker.status, "/readyz") == 503
     assert await asyncio.to_thread(worker.status, "/healthz") == 200
@@ -60,7 +62,7 @@ async def test_conversations_outlive_the_database_and_are_written_when_it_is_bac
     await plant.until_state(ringing, "ringing")
     await server.stop()
     await asyncio.to_thread(
-        worker.process.wait_until, lambda: worker.process.says("write_postponed"), what="waiting to write", timeout_s=30
+        worker.process.wait_until, lambda: worker.process.says("write_postponed"), what="waiting to write", timeout_s=PATIENCE_S
     )
     assert await asyncio.to_thread(worker.status, "/healthz") == 200, "a restart would end live conversations"
     await server.start()

@@ -15,7 +15,7 @@ from orchestrator.store.embedded import EmbeddedPostgres
 from orchestrator.store.migrations import migrate
 from orchestrator.store.pool import Database
 
-PATIENCE_S = 30.0
+PATIENCE_S = 90.0
 
 
 @pytest.fixture

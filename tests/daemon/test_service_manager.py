@@ -20,10 +20,12 @@ from orchestrator.store.embedded import EmbeddedPostgres
 from orchestrator.store.migrations import migrate
 from orchestrator.store.pool import Database
 from sip.simulated import callees
-from tests.daemon.conftest import ROOT, Plant
+from tests.daemon.conftest import PATIENCE_S, ROOT, Plant
 from tests.fixtures.processes import RunningProcess
 
 WATCHDOG_S = 0.6
+
+pytestmark = pytest.mark.timeout(600)
 
 CONFIG = """
 [database]
@@ -83,7 +85,7 @@ class Manager:
                 return
             self.heard.append(dict(line.split("=", 1) for line in message.split("\n")))
 
-    async def until(self, key: str, text: str = "", *, patience_s: float = 60.0) -> dict[str, str]:
+    async def until(self, key: str, text: str = "", *, patience_s: float = PATIENCE_S) -> dict[str, str]:
         """The next message that has this key with this text in its value; what came before it is forgotten."""
         deadline_s = time.monotonic() + patience_s
         while time.monotonic() < deadline_s:
@@ -107,7 +109,9 @@ class Manager:
 
     async def until_says(self, text: str) -> None:
         assert self.process is not None
-        await asyncio.to_thread(self.process.wait_until, lambda: self.process.says(text), what=f"saying {text}", timeout_s=30)
+        await asyncio.to_thread(
+            self.process.wait_until, lambda: self.process.says(text), what=f"saying {text}", timeout_s=PATIENCE_S
+        )
 
     def stop(self) -> None:
         self._ear.close()
@@ -115,7 +119,7 @@ class Manager:
             self.process.signal(signal.SIGCONT)
             self.process.signal(signal.SIGTERM)
             self.process.signal(signal.SIGTERM)
-            self.process.stop(patience_s=20)
+            self.process.stop(patience_s=60)
 
 
 @pytest.fixture
@@ -172,7 +176,7 @@ async def test_a_hangup_takes_over_what_it_can_names_the_rest_and_a_broken_file_
 async def test_a_stop_signal_drains_what_is_not_dialled_goes_back_and_conversations_go_on(manager: Manager, plant: Plant):
     manager.start()
     await manager.until("READY", "1")
-    (talking,) = await plant.enqueue(callees.TALKS_8_S)
+    (talking,) = await plant.enqueue(callees.TALKS_ON)
     await plant.until_state(talking, "active")
     assert manager.process is not None
     manager.process.signal(signal.SIGTERM)
@@ -181,8 +185,11 @@ async def test_a_stop_signal_drains_what_is_not_dialled_goes_back_and_conversati
     waiting = await manager.until("EXTEND_TIMEOUT_USEC", "30000000")
     assert waiting["STATUS"] == "draining: 1 calls are live"
     await manager.until("WATCHDOG", "1")  # the heart beats on, and that is watched
-    assert (await plant.until_ended(talking)).call.end_reason is EndReason.USER_HUNG_UP_IN_CALL
-    assert await asyncio.to_thread(manager.process.wait, timeout_s=30) == 0
+    async with plant.calls() as calls:
+        assert (await calls.show(talking)).call.state.value == "active", "for as long as it takes"
+        await calls.request_cancel(talking)
+    assert (await plant.until_ended(talking)).call.end_reason is EndReason.OPERATOR_HUNG_UP
+    assert await asyncio.to_thread(manager.process.wait, timeout_s=PATIENCE_S) == 0
     async with plant.calls() as calls:
         assert not (await calls.show(late)).call.state.is_terminal, "nobody takes new calls any more"
 
@@ -239,7 +246,7 @@ async def test_a_database_that_stands_still_starves_nobody_and_live_calls_are_no
     try:
         manager.start()
         await manager.until("READY", "1")
-        (talking,) = await plant.enqueue(callees.TALKS_8_S)
+        (talking,) = await plant.enqueue(callees.TALKS_ON)
         await plant.until_state(talking, "active")
         postmaster = psutil.Process(int((tmp_path / "postgres" / "postmaster.pid").read_text().split()[0]))
         for process in (postmaster, *postmaster.children()):
@@ -253,7 +260,9 @@ async def test_a_database_that_stands_still_starves_nobody_and_live_calls_are_no
             await manager.until("WATCHDOG", "1")
         assert not any("no progress" in message.get("STATUS", "") for message in manager.heard)
         thaw(frozen)
-        assert (await plant.until_ended(talking)).call.end_reason is EndReason.USER_HUNG_UP_IN_CALL
+        async with plant.calls() as calls:
+            await calls.request_cancel(talking)
+        assert (await plant.until_ended(talking)).call.end_reason is EndReason.OPERATOR_HUNG_UP
     finally:
         thaw(frozen)
         await asyncio.to_thread(manager.stop)

@@ -6,11 +6,15 @@ import asyncio
 import signal
 from urllib.parse import urlsplit
 
+import pytest
+
 from orchestrator.outcomes import EndReason
 from sip.leg import Dialled
 from sip.simulated import callees, scripts
 from sip.simulated.scripts import number_of
-from tests.daemon.conftest import Plant
+from tests.daemon.conftest import PATIENCE_S, Plant
+
+pytestmark = pytest.mark.timeout(600)
 
 AREA_CODES = (
     *(201, 202, 203, 205, 206, 207, 208, 209, 210, 212, 213, 214, 215, 216, 217, 218, 219, 224, 225, 228),
@@ -39,7 +43,7 @@ async def test_a_restart_right_after_a_kill_just_works_and_redials_nobody(plant:
     await plant.until_state(talking, "active")
     await plant.until_state(waiting, "ringing")
     killed.process.signal(signal.SIGKILL)
-    await asyncio.to_thread(killed.process.wait, timeout_s=10)
+    await asyncio.to_thread(killed.process.wait, timeout_s=PATIENCE_S)
 
     again = plant.start_worker()
     await asyncio.to_thread(again.wait_until_ready)
@@ -60,7 +64,7 @@ async def test_claimed_calls_of_a_killed_worker_are_dialled_by_the_next_one(plan
     (call,) = await plant.enqueue(callees.TALKS_6_S)
     await plant.until(call, lambda view: view.call.epoch > 0)
     killed.process.signal(signal.SIGKILL)
-    await asyncio.to_thread(killed.process.wait, timeout_s=10)
+    await asyncio.to_thread(killed.process.wait, timeout_s=PATIENCE_S)
     view = await plant.until(call, lambda _view: True)
     again = plant.start_worker()
     await asyncio.to_thread(again.wait_until_ready)
@@ -73,7 +77,7 @@ async def test_claimed_calls_of_a_killed_worker_are_dialled_by_the_next_one(plan
 async def test_a_worker_that_stood_still_finds_its_calls_taken_over_and_stops_touching_them(plant: Plant):
     stopped = plant.start_worker()
     await asyncio.to_thread(stopped.wait_until_ready)
-    (call,) = await plant.enqueue(callees.TALKS_ON, max_duration_s=60.0)
+    (call,) = await plant.enqueue(callees.TALKS_ON, max_duration_s=3600.0)
     await plant.until_state(call, "active")
     stopped.process.signal(signal.SIGSTOP)
     try:
@@ -84,7 +88,7 @@ async def test_a_worker_that_stood_still_finds_its_calls_taken_over_and_stops_to
         stopped.process.signal(signal.SIGCONT)
     assert lost.call.end_reason is EndReason.LEG_LOST
     await asyncio.to_thread(
-        stopped.process.wait_until, lambda: stopped.process.says("claim_lost"), what="told of its loss", timeout_s=30
+        stopped.process.wait_until, lambda: stopped.process.says("claim_lost"), what="told of its loss", timeout_s=PATIENCE_S
     )
     (new,) = await plant.enqueue(callees.TALKS_6_S)
     assert (await plant.until_ended(new)).call.end_reason is EndReason.USER_HUNG_UP_IN_CALL
@@ -108,11 +112,13 @@ async def test_nothing_is_dialled_on_a_restored_database_until_an_operator_confi
     await asyncio.to_thread(worker.wait_until_ready)
     await plant.execute("UPDATE switches SET timeline = '00000007'")
     await asyncio.to_thread(
-        worker.process.wait_until, lambda: worker.process.says("dialling_held"), what="told of it", timeout_s=30
+        worker.process.wait_until, lambda: worker.process.says("dialling_held"), what="told of it", timeout_s=PATIENCE_S
     )
     (call,) = await plant.enqueue(callees.TALKS_6_S)
     await plant.until_state(call, "ready")
-    await asyncio.to_thread(worker.process.wait_until, lambda: worker.metric("dialling_held") == 1, what="held", timeout_s=30)
+    await asyncio.to_thread(
+        worker.process.wait_until, lambda: worker.metric("dialling_held") == 1, what="held", timeout_s=PATIENCE_S
+    )
     assert (await plant.until(call, lambda _view: True)).dials == ()
     await plant.execute("SELECT confirm_restore()")
     assert (await plant.until_ended(call)).call.end_reason is EndReason.USER_HUNG_UP_IN_CALL
@@ -121,5 +127,5 @@ async def test_nothing_is_dialled_on_a_restored_database_until_an_operator_confi
 async def test_a_daemon_does_not_start_on_a_database_that_forgets_commits(plant: Plant):
     await plant.execute(f"ALTER DATABASE {urlsplit(plant.url).path.lstrip('/')} SET synchronous_commit = off")
     worker = plant.start_worker()
-    assert await asyncio.to_thread(worker.process.wait, timeout_s=30) != 0
+    assert await asyncio.to_thread(worker.process.wait, timeout_s=PATIENCE_S) != 0
     assert worker.process.says("synchronous_commit is off")

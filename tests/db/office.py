@@ -15,10 +15,11 @@ from orchestrator.store.accounts import AccountStore
 from orchestrator.store.calls import CallStore
 from orchestrator.store.ends import EndsStore
 from orchestrator.store.gate import GateStore
+from orchestrator.store.placements import DueCall, Placement
 from orchestrator.store.policy import AccountChange, NewAccount, NewTrunk
 from orchestrator.store.pool import Database
 from orchestrator.store.queue import QueueStore
-from orchestrator.store.records import Claim, ClaimedCall, CounterDrift, DialGranted, DueCall, Outcome, Placement
+from orchestrator.store.records import Claim, ClaimedCall, CounterDrift, DialGranted, Outcome
 from orchestrator.store.trunks import TrunkStore
 from orchestrator.store.views import NewCall
 from orchestrator.store.workers import WorkerStore

@@ -183,7 +183,7 @@ async def test_a_locked_account_is_passed_over_and_nothing_waits(office: Office,
     transaction = other.transaction()
     await transaction.start()
     await other.execute("SELECT FROM account_slots WHERE account_id = 1 FOR UPDATE")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert by_account(await office.queue.claim_calls(20)) == {"b": 5}
         assert await office.queue.claim_calls(20) == []
         await office.enqueue(1)
@@ -199,7 +199,7 @@ async def test_queueing_does_not_wait_for_the_rows_that_the_claim_locks(office: 
     transaction = other.transaction()
     await transaction.start()
     await other.execute("SELECT FROM account_slots, trunk_channels FOR UPDATE")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await office.enqueue(3)
     await transaction.rollback()
     await other.close()
@@ -276,7 +276,7 @@ async def test_a_call_that_is_queued_while_the_claim_waits_is_claimed_and_return
     await transaction.start()
     await holder.execute("SELECT pg_advisory_xact_lock(7300, id) FROM trunk_groups")
     claiming = asyncio.create_task(office.queue.claim_calls(1))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not await office.sql(
             "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
         ):

@@ -242,7 +242,7 @@ async def test_the_route_of_a_ready_or_live_call_stays(office, state):
     assert await pools(office) == {"agent"}
     assert not (await office.drift()).total
     if state == "claimed":
-        assert await office.queue.requeue(call, delay_s=0, waiting_for=WaitingFor.SLOT, detail={})
+        assert await office.ends.requeue(call, delay_s=0, waiting_for=WaitingFor.SLOT, detail={})
     if state != "active":
         (call,) = await office.queue.claim_calls(10)
         assert await finish(office, call, NEVER_DIALLED)
@@ -255,7 +255,7 @@ async def test_the_route_of_a_ready_or_live_call_stays(office, state):
 
 async def test_a_call_that_waits_for_its_time_finds_its_route_again(office):
     call = await office.claimed()
-    assert await office.queue.requeue(call, delay_s=3600, waiting_for=WaitingFor.AGENT, detail={})
+    assert await office.ends.requeue(call, delay_s=3600, waiting_for=WaitingFor.AGENT, detail={})
     await idle(office)
     await prune(office)
     assert await pools(office) == set()
@@ -286,7 +286,7 @@ async def test_pruning_routes_while_calls_come_and_go_breaks_nothing(office):
             await office.stage()
             for call in await office.queue.claim_calls(5):
                 if n % 2 and call.call_id == call_id:
-                    assert await office.queue.requeue(call, delay_s=0, waiting_for=WaitingFor.SLOT, detail={})
+                    assert await office.ends.requeue(call, delay_s=0, waiting_for=WaitingFor.SLOT, detail={})
                 else:
                     assert await finish(office, call, NEVER_DIALLED)
 

@@ -77,8 +77,8 @@ async def test_a_capacity_is_never_exceeded_and_frees_as_calls_end(office: Offic
     assert len(calls) == 3
     assert await pool.inflight() == 3
     assert await claim(office) == []
-    await office.queue.finish(calls[0], NEVER_DIALLED)
-    await office.queue.requeue(calls[1], delay_s=60, waiting_for=WaitingFor.SLOT, detail={})
+    await office.finish(calls[0], NEVER_DIALLED)
+    await office.ends.requeue(calls[1], delay_s=60, waiting_for=WaitingFor.SLOT, detail={})
     assert await pool.inflight() == 1
     assert len(await claim(office)) == 2
     assert (await office.drift()).total == 0
@@ -90,10 +90,10 @@ async def test_a_capacity_that_is_set_while_calls_are_live_counts_them(office: O
     assert await pool.inflight() == 0
     row = await pool.store.set_capacity("agent", 2)
     assert (row.capacity, row.inflight) == (2, 4)
-    await office.queue.finish(calls[0], NEVER_DIALLED)
+    await office.finish(calls[0], NEVER_DIALLED)
     assert await pool.inflight() == 3
     assert (await pool.store.set_capacity("agent", None)).inflight == 0
-    await office.queue.finish(calls[1], NEVER_DIALLED)
+    await office.finish(calls[1], NEVER_DIALLED)
     assert await pool.inflight() == 0
 
 
@@ -103,9 +103,9 @@ async def test_a_lower_capacity_admits_nothing_until_enough_calls_ended(office: 
     calls = await claim(office)
     await pool.store.set_capacity("agent", 2)
     for call in calls[:2]:
-        await office.queue.finish(call, NEVER_DIALLED)
+        await office.finish(call, NEVER_DIALLED)
         assert await claim(office) == []
-    await office.queue.finish(calls[2], NEVER_DIALLED)
+    await office.finish(calls[2], NEVER_DIALLED)
     assert len(await claim(office)) == 1
 
 
@@ -120,9 +120,9 @@ async def test_capacities_that_change_under_load_are_counted_exactly(office: Off
             for call in await queue.claim_calls(choice.randint(1, 5)):
                 await asyncio.sleep(0)
                 if choice.random() < 0.5:
-                    await queue.finish(call, NEVER_DIALLED)
+                    await office.finish(call, NEVER_DIALLED)
                 else:
-                    await queue.requeue(call, delay_s=0, waiting_for=WaitingFor.SLOT, detail={})
+                    await office.ends.requeue(call, delay_s=0, waiting_for=WaitingFor.SLOT, detail={})
 
     async def change() -> None:
         while not stop.is_set():
@@ -151,7 +151,7 @@ async def test_absences_in_a_row_pause_a_pool_and_the_calls_wait_ready(office: O
     await queue_calls(office, ABSENCES + 2)
     for call in (await claim(office))[:ABSENCES]:
         assert await pool.state() is Circuit.CLOSED
-        await office.queue.requeue(call, delay_s=60, waiting_for=WaitingFor.AGENT, detail={})
+        await office.ends.requeue(call, delay_s=60, waiting_for=WaitingFor.AGENT, detail={})
         await pool.judge(came=False, call_id=call.call_id)
     row = await pool.store.get("agent")
     assert (row.circuit.state, row.circuit.why) == (Circuit.OPEN, "no agent came 3 times in a row")

@@ -15,7 +15,18 @@ from orchestrator.outcomes import AnsweredBy, EndReason
 from orchestrator.store.agents import AgentPoolStore
 from orchestrator.store.ends import EndsStore, HeldUp
 from orchestrator.store.policy import NewTrunk
-from orchestrator.store.records import Aftermath, CancelResult, ClaimedCall, End, Finished, Outcome, TrunkVerdict, WaitingFor
+from orchestrator.store.records import (
+    Aftermath,
+    CancelResult,
+    ClaimedCall,
+    DialGranted,
+    End,
+    Finished,
+    Gate,
+    Outcome,
+    TrunkVerdict,
+    WaitingFor,
+)
 from sip.leg import Dialled
 from tests.db.office import BUSY, HUNG_UP, NEVER_DIALLED, Office
 
@@ -263,6 +274,29 @@ async def test_each_attempt_has_its_own_time_when_none_was_given_for_the_whole_c
     assert view.expires_at - view.run_at == timedelta(days=1)
 
 
+async def test_the_next_attempt_waits_for_the_accounts_spacing_of_dials_to_one_number(office: Office, ends: EndsStore):
+    """From the dial that has just been: a delay that nobody set may be shorter."""
+    await office.change_account("acme", number_gap_s=3600.0)
+    short, long = await office.ringing(to=number(1)), await office.ringing(to=number(2))
+    for call in (short, long):
+        await office.sql("UPDATE dials SET intent_at = intent_at - interval '10 min' WHERE call_id = $1", call.call_id)
+        await office.sql("UPDATE calls SET dialed_at = dialed_at - interval '10 min' WHERE id = $1", call.call_id)
+    delays_s = {short.call_id: 300.0, long.call_id: 7200.0}
+    for call in (short, long):
+        assert (await ends.finish(call, BUSY, Aftermath(redial_delay_s=delays_s[call.call_id]))).state is State.SCHEDULED
+    waits = await office.sql("SELECT id, extract(epoch FROM run_at - now())::float AS wait_s FROM calls ORDER BY id")
+    assert [round(row["wait_s"] / 600) for row in waits] == [5, 12], "an hour from the dial; two hours from the end"
+    again = await claimed_again(office, short)
+    assert (await office.begin(again)).gate is Gate.NUMBER_GAP, "claimed sooner, it would only have been refused"
+
+
+async def test_there_is_no_other_attempt_if_the_spacing_leaves_no_time_for_it(office: Office, ends: EndsStore):
+    await office.change_account("acme", number_gap_s=3600.0)
+    (now,) = await office.sql("SELECT now() AS now")
+    call = await office.ringing(expires_at=now["now"] + timedelta(seconds=1800))
+    assert (await ends.finish(call, BUSY, AGAIN)).state is State.NOT_CONNECTED
+
+
 @pytest.mark.parametrize(("stage", "outcome"), [("ringing", BUSY), ("active", MACHINE)])
 async def test_a_call_that_expires_before_its_next_attempt_ends_as_the_last_one_did(
     office: Office, ends: EndsStore, stage: str, outcome: Outcome
@@ -503,6 +537,43 @@ async def test_an_end_is_not_taken_for_a_return_nor_a_return_for_an_end(office: 
     await ends.requeue(back, delay_s=60, waiting_for=WaitingFor.TRUNK_CAPACITY, detail={"end_reason": "USER_BUSY"})
     assert not await ends.requeue(ended, delay_s=60, waiting_for=WaitingFor.AGENT, detail={})
     assert not (await ends.finish(back, BUSY, AGAIN)).ours
+
+
+@pytest.mark.parametrize("after", ["waits", "ready", "window closed", "claimed", "dialled", "canceled", "expired"])
+async def test_a_return_is_not_recognised_in_what_became_of_a_call_whose_attempt_ended(
+    office: Office, ends: EndsStore, after: str
+):
+    """All of that is told under the old claim's epoch, too."""
+    call = await office.ringing()
+    assert (await ends.finish(call, BUSY, AGAIN)).state is State.SCHEDULED
+    if after == "canceled":
+        assert await office.calls.request_cancel(call.call_id) is CancelResult.CANCELED
+    elif after == "expired":
+        await office.sql("UPDATE calls SET run_at = now(), expires_at = now() - interval '1 s' WHERE id = $1", call.call_id)
+        assert await office.queue.expire_calls(10) == [(call.call_id, EndReason.USER_BUSY)]
+    elif after != "waits":
+        await office.sql("UPDATE calls SET run_at = now() WHERE id = $1", call.call_id)
+        assert await office.stage() == 1
+    if after == "window closed":
+        await office.sql("UPDATE calls SET window_until = now() WHERE id = $1", call.call_id)
+        assert await office.queue.close_windows(10) == 1
+    elif after in ("claimed", "dialled"):
+        (again,) = await office.queue.claim_calls(1)
+        assert again.epoch == call.epoch + 1
+        if after == "dialled":
+            assert isinstance(await office.begin(again), DialGranted)
+    before = await office.calls.show(call.call_id)
+    for waiting_for in (WaitingFor.AGENT, WaitingFor.CALLING_WINDOW):
+        assert not await ends.requeue(call, delay_s=0, waiting_for=waiting_for, detail={})
+    assert await office.calls.show(call.call_id) == before
+
+
+async def test_a_return_that_recovery_made_is_not_the_old_workers_own(office: Office, ends: EndsStore):
+    call = await office.claimed()
+    assert await ends.requeue(call, delay_s=0, waiting_for=WaitingFor.SLOT, detail={"why": "its worker is gone"})
+    assert not await ends.requeue(call, delay_s=60, waiting_for=WaitingFor.AGENT, detail={"why": "no agent came"})
+    (row,) = await office.sql("SELECT waiting_for, state, deferrals FROM calls WHERE id = $1", call.call_id)
+    assert tuple(row) == ("slot", "ready", 1)
 
 
 # -- rows that somebody holds --------------------------------------------------------------------------------------------------

@@ -90,7 +90,7 @@ async def refused(office: Office, call: ClaimedCall, **how: Any) -> DialForbidde
 
 async def back(office: Office, call: ClaimedCall) -> None:
     """Unspent, and out of the way."""
-    assert await office.queue.requeue(call, delay_s=3600, waiting_for=WaitingFor.SLOT, detail={})
+    assert await office.ends.requeue(call, delay_s=3600, waiting_for=WaitingFor.SLOT, detail={})
 
 
 async def traces(office: Office) -> list[asyncpg.Record]:
@@ -338,7 +338,7 @@ async def test_a_number_is_free_again_when_its_call_ends_or_goes_back(office: Of
     assert (await office.claimed()).forbidden == DialForbidden(gate=Gate.NUMBER_BUSY)
     await back(office, first)
     await granted(office, second)
-    assert await office.queue.finish(second, BUSY)
+    assert await office.finish(second, BUSY)
     await granted(office, third)
 
 
@@ -349,7 +349,7 @@ async def test_the_gap_counts_every_dial_of_the_account_that_may_have_rung(offic
     await granted(office, first)
     await back(office, first)
     await granted(office, second)
-    assert await office.queue.finish(second, BUSY)
+    assert await office.finish(second, BUSY)
 
     third = await office.claimed()
     assert third.forbidden is not None
@@ -360,7 +360,7 @@ async def test_the_gap_counts_every_dial_of_the_account_that_may_have_rung(offic
     await granted(office, await office.claimed(to=NUMBERS[1]))
     theirs = await office.claimed(account="globex")
     await granted(office, theirs)
-    assert await office.queue.finish(theirs, BUSY)
+    assert await office.finish(theirs, BUSY)
     await office.sql("UPDATE dials SET intent_at = now() - interval '61 min'")
     await granted(office, third)
 
@@ -370,7 +370,7 @@ async def test_no_more_dials_to_a_number_than_the_account_wants_in_any_window(of
     for _ in range(2):
         call = await office.claimed()
         await granted(office, call)
-        assert await office.queue.finish(call, BUSY)
+        assert await office.finish(call, BUSY)
     third = await office.claimed()
     assert third.forbidden is not None
     assert third.forbidden.gate is Gate.NUMBER_CAP

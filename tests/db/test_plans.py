@@ -204,6 +204,20 @@ async def test_the_other_hot_operations_read_no_queue(long_queue: asyncpg.Connec
         assert read["calls"]["idx_tup_fetch"] <= most, (statement, read["calls"])
 
 
+async def test_the_ends_of_many_calls_read_each_account_and_lane_a_few_times(long_queue: asyncpg.Connection):
+    counted = Counted(long_queue)
+    claims, _ = await counted.run("claim_calls", LIMIT, await worker_of(long_queue))
+    keys = [[claim[name] for claim in claims] for name in ("account_id", "call_id", "epoch")]
+    said = {3: "not_connected", 4: "USER_BUSY", 5: "no", 21: "nothing"}
+    rest: list[list[object]] = [[said[place]] * LIMIT if place in said else [] for place in range(3, 25)]
+    ended, read = await counted.run("finish_calls", *keys, *rest)
+    assert len(ended) == LIMIT
+    assert all(row["ours"] for row in ended)
+    for table in ("account_slots", "lanes"):
+        assert read[table]["seq_scan"] == 0, table
+        assert read[table]["idx_tup_fetch"] <= 6 * LIMIT, (table, read[table])
+
+
 async def test_lists_read_what_they_show(long_queue: asyncpg.Connection):
     await long_queue.execute("SET plan_cache_mode = auto")
     counted = Counted(long_queue)

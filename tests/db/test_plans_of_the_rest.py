@@ -91,7 +91,7 @@ class Claims:
     async def dial(self) -> None:
         for claim in self.claims:
             rows = await self.run(
-                "begin_dial", claim["call_id"], claim["epoch"], "room", [], "fixed", calls=10, attempts=2, dials=4
+                "begin_dial", claim["call_id"], claim["epoch"], "room", [], "fixed", calls=6, attempts=2, dials=2
             )
             assert rows[0]["refused"] is None
 
@@ -144,13 +144,13 @@ async def test_ends_with_redial_suppression_and_a_verdict_read_the_calls_that_en
     claims = await Claims.take(long_past)
     await claims.dial()
     # Each failure looks at those of its trunk and, should there be a run, at the calls that are being dialled.
-    judged = RUN if verdict == "good" else 2 * RUN * LIMIT
+    judged = RUN if verdict == "good" else RUN * LIMIT // 2
     rows = await claims.run(
         "finish_calls",
         *claims.ends(verdict=verdict, code=code, redial_s=redial_s, suppress_s=3600.0),
-        calls=8 * LIMIT + LIMIT * LIMIT,
+        calls=6 * LIMIT,
         attempts=3 * LIMIT,
-        dials=6 * LIMIT,
+        dials=3 * LIMIT,
         call_events=LIMIT,
         do_not_call=3 * LIMIT,
         trunk_failures=judged,
@@ -160,7 +160,7 @@ async def test_ends_with_redial_suppression_and_a_verdict_read_the_calls_that_en
         "finish_calls",
         *claims.ends(verdict=verdict, code=code, redial_s=redial_s, suppress_s=3600.0),
         calls=5 * LIMIT,
-        call_events=12 * LIMIT,
+        call_events=8 * LIMIT,
         do_not_call=3 * LIMIT,
     )
     assert all(row["ours"] for row in rows)
@@ -174,8 +174,8 @@ async def test_a_call_that_is_put_back_reads_itself(long_past: asyncpg.Connectio
         key = [claim["account_id"], claim["call_id"], claim["epoch"]]
         for _ in range(2):  # once more as when the answer was lost
             rows = await claims.run(
-                "requeue_call", *key, 5.0, waiting_for, "{}", verdict, "503", True, calls=6 + LIMIT, attempts=2, dials=4,
-                call_events=12, trunk_failures=2 * RUN,
+                "requeue_call", *key, 5.0, waiting_for, "{}", verdict, "503", True, calls=4 + LIMIT, attempts=2, dials=3,
+                call_events=6, trunk_failures=RUN,
             )  # fmt: skip
             assert rows[0]["ours"]
 
@@ -184,7 +184,7 @@ async def test_a_call_of_a_dead_worker_that_is_given_back_reads_itself(long_past
     claims = await Claims.take(long_past)
     for claim in claims.claims[:5]:
         key = [claim["account_id"], claim["call_id"], claim["epoch"]]
-        (row,) = await claims.run("requeue_stranded", *key, claims.worker_id, 60.0, calls=8)
+        (row,) = await claims.run("requeue_stranded", *key, claims.worker_id, 60.0, calls=5)
         assert row["moved"]
 
 
@@ -205,7 +205,7 @@ async def test_what_is_asked_every_few_seconds_reads_live_calls_at_most(long_pas
 async def test_counters_are_compared_with_live_calls_alone_and_with_ready_ones_only_when_asked(long_past: asyncpg.Connection):
     claims = await Claims.take(long_past)
     for lanes, most_ready in ((False, 0), (True, 1000)):
-        (row,) = await claims.run("repair_counters", lanes, most_ready, calls=2 * LIMIT)
+        (row,) = await claims.run("repair_counters", lanes, most_ready, calls=LIMIT + 5)
         assert set(row.values()) == {0}
     rows = await long_past.fetch("SELECT * FROM repair_counters(true)")
     assert set(rows[0].values()) == {0}
@@ -242,9 +242,9 @@ async def test_staging_and_closing_windows_read_calls_alone(long_past: asyncpg.C
     ids, now, hour = [row["id"] for row in due], due[0]["asked_at"], timedelta(hours=1)
     assert isinstance(now, datetime)
     rest = [[1] * LIMIT, ["UTC"] * LIMIT, [""] * LIMIT]
-    (row,) = await claims.run("stage_calls", ids, [now - hour] * LIMIT, [now + hour] * LIMIT, *rest, calls=6 * LIMIT)
+    (row,) = await claims.run("stage_calls", ids, [now - hour] * LIMIT, [now + hour] * LIMIT, *rest, calls=4 * LIMIT)
     assert row["staged"] == LIMIT
-    (row,) = await claims.run("close_windows", LIMIT, calls=6 * LIMIT)
+    (row,) = await claims.run("close_windows", LIMIT, calls=3 * LIMIT)
     assert row["closed"] == LIMIT
 
 

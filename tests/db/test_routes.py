@@ -227,7 +227,7 @@ async def test_an_enqueuers_open_transaction_holds_up_neither_staging_nor_claims
     transaction = connection.transaction()
     await transaction.start()
     await connection.execute("SELECT enqueue_call('acme', '+12125550188', agent_name => 'agent')")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await office.enqueue(2)
         assert await office.stage() == 2
         assert len(await claim_all(office)) == 5

@@ -10,7 +10,8 @@ import pytest
 
 from orchestrator.lifecycle import State
 from orchestrator.outcomes import AnsweredBy, EndReason
-from orchestrator.store.records import Aftermath, DueCall, Outcome, Placement, WaitingFor
+from orchestrator.store.placements import DueCall, Placement
+from orchestrator.store.records import Aftermath, Outcome, WaitingFor
 from sip.leg import Dialled
 from tests.db.office import BUSY, Office
 
@@ -155,7 +156,7 @@ async def test_due_calls_of_a_locked_account_hold_up_no_others(office: Office):
     transaction = other.transaction()
     await transaction.start()
     await other.execute("SELECT FROM account_slots WHERE account_id = 1 FOR UPDATE")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         first = await office.queue.due_calls(5)
         assert (await office.queue.stage(first, office.placer.place(first))).ready == 0
         second = await office.queue.due_calls(5, after=first[-1])

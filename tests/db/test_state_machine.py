@@ -7,9 +7,10 @@ moves the database's moments into the past instead. What failed is printed as th
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any, TypeVar
 
 import asyncpg
@@ -32,6 +33,7 @@ from orchestrator.store.agents import AgentPoolStore
 from orchestrator.store.cluster import ClusterStore
 from orchestrator.store.ends import EndsStore
 from orchestrator.store.gate import GateStore
+from orchestrator.store.placements import DueCall, Placement
 from orchestrator.store.policy import TrunkChange
 from orchestrator.store.pool import Database
 from orchestrator.store.queue import QueueStore
@@ -42,10 +44,8 @@ from orchestrator.store.records import (
     ClaimedCall,
     DialForbidden,
     DialGranted,
-    DueCall,
     Gate,
     Outcome,
-    Placement,
     TrunkVerdict,
     WaitingFor,
 )
@@ -72,15 +72,16 @@ MACHINE = Outcome(
     state=State.ENDED, reason=EndReason.AGENT_HUNG_UP_VOICEMAIL_DETECTED, dialled=Dialled.YES, answered_by=AnsweredBy.MACHINE
 )
 BUSY = Outcome(state=State.NOT_CONNECTED, reason=EndReason.USER_BUSY, dialled=Dialled.YES, sip_code=486)
+LOST = Outcome(state=State.NOT_CONNECTED, reason=EndReason.WORKER_LOST, dialled=Dialled.UNKNOWN)
 WRONG = Outcome(state=State.NOT_CONNECTED, reason=EndReason.SIP_FAILED_WRONG_NUMBER, dialled=Dialled.YES, sip_code=404)
 STEPS = ("on", "on", "on", "on", "answer", "finish", "requeue")
 """What a worker does with a call; mostly what follows from where the call is."""
 
 FORBIDS = (
-    "stopped", "held", "canceled", "expired", "account_paused", "trunk_disabled", "trunk_circuit", "do_not_call",
-    "calling_window", "number_busy",
+    "stopped", "held", "canceled", "expired", "account_paused", "trunk_disabled", "trunk_circuit", "agents_paused",
+    "do_not_call", "calling_window", "number_busy", "number_gap", "number_cap", "caller_id_cap",
 )  # fmt: skip
-"""Gates of which the test knows for itself whether they are shut; spacing and caps are looked at afterwards."""
+"""Gates of which the test knows for itself whether they are shut, in the order in which they forbid."""
 
 MOMENTS = {
     "calls": "run_at expires_at created_at window_from window_until claimed_at dialed_at ringing_at answered_at",
@@ -117,12 +118,23 @@ ACTIONS: Mapping[str, tuple[int, Mapping[str, st.SearchStrategy[Any]]]] = {
             "suppress_s": st.sampled_from((None, 300.0)),
         },
     ),
+    "dial_again": (
+        2,
+        {
+            "account": st.sampled_from(ACCOUNTS),
+            "to": st.sampled_from(NUMBERS),
+            "worker": st.integers(0, WORKERS - 1),
+            "times": st.integers(2, 4),
+            "minutes": st.sampled_from((1, 6, 20)),
+            "lost": st.booleans(),
+        },
+    ),
     "write": (2, {"which": st.integers(0, 1000), "step": st.sampled_from(("dial", "ring", "answer", "finish", "requeue"))}),
     "cancel": (1, {"which": st.integers(0, 1000)}),
     "switch_off": (
         1,
         {
-            "what": st.sampled_from(("pause", "kill switch", "hold", "trunk", "circuit", "list", "hours")),
+            "what": st.sampled_from(("pause", "kill switch", "hold", "trunk", "circuit", "agents", "list", "hours")),
             "account": st.sampled_from(ACCOUNTS),
             "to": st.sampled_from(NUMBERS),
         },
@@ -143,9 +155,12 @@ ACTIONS: Mapping[str, tuple[int, Mapping[str, st.SearchStrategy[Any]]]] = {
         4,
         {
             "what": st.sampled_from(
-                ("time passes", "time passes", "expire", "windows close", "crash", "crash", "restart", "beat", "forget")
+                (
+                    *("time passes", "time passes", "expire", "windows close", "windows end"),
+                    *("crash", "crash", "restart", "beat", "forget"),
+                )
             ),
-            "minutes": st.sampled_from((1, 10, 40, 1500)),
+            "minutes": st.sampled_from((1, 10, 40, 70, 1500)),
             "worker": st.integers(0, WORKERS - 1),
         },
     ),
@@ -209,8 +224,8 @@ class Queue(RuleBasedStateMachine):
         self.conducts: list[set[tuple[CallId, int]]] = [set() for _ in range(WORKERS)]
         """The claims that each worker believes to have a conductor for."""
         self.held: list[Held] = []
-        self.shown = 0
-        """Dials today with the one caller id while it had a cap: only these are counted."""
+        self.shown: Counter[date] = Counter()
+        """Dials of a day with the one caller id while it had a cap: only these are counted."""
         self.silent: set[int] = set()
         """Workers that have not given a sign of life for longer than the lease."""
 
@@ -366,25 +381,40 @@ class Queue(RuleBasedStateMachine):
             case "requeue":
                 self._requeue(held, aftermath)
 
-    async def _dial(self, call: ClaimedCall) -> None:
+    async def _dial(self, call: ClaimedCall) -> DialGranted | DialForbidden | None:
         row = await self._row(call)
         mine = (row["epoch"], row["state"]) == (call.epoch, "claimed")
+        forbidden = [Gate(name) for name in FORBIDS if self._forbids(name, row)]
+        if mine and not row["ends_soon"]:
+            foreseen = await self.connection.fetchval("SELECT gate FROM dial_forbidden($1)", call.call_id)
+            first = forbidden[0].value if forbidden else None
+            assert foreseen == first, f"{first} is to forbid it, and {foreseen} does"
         room = f"room-{call.call_id}-{call.epoch}"
         answer = await self.gate.begin_dial(call, room=room, caller_ids=call.trunk.caller_ids)
         assert (answer is not None) == mine, "dialled under a claim that was gone, or a claim that is ours was denied"
-        forbidden = {Gate(name) for name in FORBIDS if row[name]}
+        if row["ends_soon"]:
+            forbidden.append(Gate.CALLING_WINDOW)
         match answer:
             case DialGranted():
                 assert not forbidden, f"dialled in spite of {forbidden}"
                 await self._check_spacing(answer)
             case DialForbidden(gate=gate):
                 assert gate in forbidden or gate.value not in FORBIDS, f"forbidden by {gate}, which did not forbid it"
+        return answer
+
+    def _forbids(self, name: str, row: asyncpg.Record) -> bool:
+        """Whether a gate is shut. How often the caller id was shown only this test knows."""
+        if name == "caller_id_cap":
+            return row["cap"] is not None and self.shown[row["today"]] >= row["cap"]
+        return bool(row[name])
 
     async def _check_spacing(self, granted: DialGranted) -> None:
         """By the gap and the caps in force now, counting every dial that may have rung a phone."""
         row = await self.connection.fetchrow(
             """SELECT a.number_most_dials AS most, t.caller_id_cap AS cap, n.near, n.within,
-                      (SELECT sum(dials) FROM caller_id_days WHERE caller_id = d.caller_id) AS counted
+                      (d.intent_at AT TIME ZONE 'UTC')::date AS today,
+                      (SELECT dials FROM caller_id_days
+                        WHERE caller_id = d.caller_id AND day = (d.intent_at AT TIME ZONE 'UTC')::date) AS counted
                  FROM dials d
                  JOIN accounts a ON a.id = d.account_id
                  JOIN trunks t ON t.id = d.trunk_id
@@ -401,8 +431,8 @@ class Queue(RuleBasedStateMachine):
         assert row["near"] == 0, "dialled a number again within its gap"
         assert row["most"] is None or row["within"] < row["most"], "dialled a number more often than its cap"
         if row["cap"] is not None:
-            self.shown += 1
-            assert row["counted"] == self.shown <= row["cap"], "a caller id showed itself more often than its cap"
+            self.shown[row["today"]] += 1
+            assert row["counted"] == self.shown[row["today"]] <= row["cap"], "a caller id showed itself more often than its cap"
 
     async def _row(self, call: Claim) -> asyncpg.Record:
         """The call, and for each gate of FORBIDS whether it is shut."""
@@ -411,21 +441,50 @@ class Queue(RuleBasedStateMachine):
                       c.cancel_requested_at IS NOT NULL AS canceled, c.expires_at <= clock_timestamp() AS expired,
                       s.paused AS account_paused, NOT t.enabled AS trunk_disabled,
                       t.circuit_until IS NOT NULL AND t.probe_call_id IS DISTINCT FROM c.id AS trunk_circuit,
+                      p.paused AS agents_paused,
                       is_listed(c.account_id, c.to_number) AS do_not_call,
                       (c.window_from <= clock_timestamp() AND clock_timestamp() < c.window_until
                        AND c.hours_version = a.hours_version) IS NOT TRUE AS calling_window,
                       EXISTS (SELECT FROM calls o WHERE o.to_number = c.to_number AND o.id <> c.id
-                                 AND o.state IN ('dialing', 'ringing', 'active')) AS number_busy
+                                 AND o.state IN ('dialing', 'ringing', 'active')) AS number_busy,
+                      n.near > 0 AS number_gap, n.within >= a.number_most_dials AS number_cap,
+                      u.caller_id_cap AS cap, (clock_timestamp() AT TIME ZONE 'UTC')::date AS today,
+                      c.window_until - clock_timestamp() BETWEEN interval '0' AND interval '2 s' AS ends_soon
                  FROM calls c
                  JOIN accounts a ON a.id = c.account_id
                  JOIN account_slots s ON s.account_id = c.account_id
                  LEFT JOIN trunk_channels t ON t.trunk_id = c.trunk_id
+                 LEFT JOIN trunks u ON u.id = c.trunk_id
+                 LEFT JOIN routes r ON r.id = c.route_id
+                 LEFT JOIN agent_pools p ON p.id = r.agent_pool_id
                 CROSS JOIN switches w
+                CROSS JOIN LATERAL (
+                      SELECT count(*) FILTER (WHERE d.intent_at > now() - a.number_gap_s * interval '1 s') AS near,
+                             count(*) FILTER (WHERE d.intent_at > now() - a.number_window_s * interval '1 s') AS within
+                        FROM dials d
+                       WHERE d.account_id = c.account_id AND d.to_number = c.to_number AND d.spent IS DISTINCT FROM false) n
                 WHERE c.id = $1""",
             call.call_id,
         )
         assert row is not None
         return row
+
+    def dial_again(self, account: str, to: str, worker: int, times: int, minutes: int, lost: bool) -> None:
+        """One call after the other to a number, as long as nothing but spacing and caps can forbid them."""
+        self.do(self._switch_all_on())
+        for _ in range(times):
+            for other in filter(self._conducted, self.held):
+                self._finish(other, Aftermath())
+            self.calls += self.do(self.office.ready(1, account=account, to=to, priority=9))
+            self.claim(worker, 4)
+            held = next((held for held in reversed(self.held) if held.call.call_id == self.calls[-1]), None)
+            if held is None:
+                return  # calls whose workers died hold everything
+            if isinstance(self.do(self._dial(held.call)), DialGranted):
+                self._finish(held, Aftermath(), lost=lost)
+            else:
+                self._requeue(held, Aftermath())
+            self.do(self._pass(minutes))
 
     def _ring(self, held: Held) -> None:
         row = self.do(self._row(held.call))
@@ -437,11 +496,13 @@ class Queue(RuleBasedStateMachine):
         ours = self.do(self.queues[held.worker].record_answer(held.call, ring_ms=1, ring_error_ms=0, ids={}, detail={}))
         assert ours == (row["epoch"] == held.call.epoch and row["state"] in {"dialing", "ringing", "active"})
 
-    def _finish(self, held: Held, aftermath: Aftermath) -> None:
+    def _finish(self, held: Held, aftermath: Aftermath, *, lost: bool = False) -> None:
         row = self.do(self._row(held.call))
         mine = row["epoch"] == held.call.epoch and row["state"] in {"claimed", "dialing", "ringing", "active"}
         wrong = aftermath.trunk_verdict is TrunkVerdict.NUMBER
         outcome = (MACHINE if aftermath.redial_delay_s else HUNG_UP) if row["state"] == "active" else WRONG if wrong else BUSY
+        if lost and row["state"] in {"dialing", "ringing"}:
+            outcome = LOST
         if row["state"] == "claimed":
             aftermath = Aftermath()
         finished = self.do(self.ends.finish(held.call, outcome, aftermath))
@@ -484,6 +545,8 @@ class Queue(RuleBasedStateMachine):
                 self.do(self.office.trunks.update("main", TrunkChange(enabled=False)))
             case "circuit":
                 self.do(self._fail_the_trunk())
+            case "agents":
+                self.do(self.agents.pause("agent", paused=True))
             case "list":
                 self.do(self._list(to))
             case "hours":
@@ -499,6 +562,7 @@ class Queue(RuleBasedStateMachine):
         await self.cluster.confirm_restore()
         await self.office.trunks.update("main", TrunkChange(enabled=True))
         await self.office.trunks.reset_circuit("main")
+        await self.agents.pause("agent", paused=False)
         await self.connection.execute("DELETE FROM do_not_call")
         self.hours.closed.clear()
         for account in ACCOUNTS:
@@ -521,7 +585,7 @@ class Queue(RuleBasedStateMachine):
                     )
                 )
             case "caller id":
-                self.do(self.office.trunks.update("main", TrunkChange(caller_id_cap=0 if capacity is None else 3 * capacity)))
+                self.do(self.office.trunks.update("main", TrunkChange(caller_id_cap=0 if capacity is None else 2 * capacity)))
 
     async def _fail_the_trunk(self) -> None:
         for n in range(5):
@@ -544,6 +608,13 @@ class Queue(RuleBasedStateMachine):
                 self.do(self.queues[0].expire_calls(100))
             case "windows close":
                 self.do(self._close_windows())
+            case "windows end":  # too soon for a request that may leave a little later
+                self.do(
+                    self.connection.execute(
+                        """UPDATE calls SET window_until = least(window_until, clock_timestamp() + interval '1 s')
+                            WHERE state = 'claimed'"""
+                    )
+                )
             case "crash":  # the worker falls silent; what it holds it goes on believing to hold
                 self.silent.add(worker)
                 self.do(
@@ -565,7 +636,7 @@ class Queue(RuleBasedStateMachine):
             await self.connection.execute(f"UPDATE {table} SET {changes}", minutes)  # noqa: S608  constants
         if minutes >= 24 * 60:
             await self.connection.execute("DELETE FROM caller_id_days")
-            self.shown = 0
+            self.shown.clear()
         await self.office.stage()
 
     async def _close_windows(self) -> None:

@@ -31,7 +31,7 @@ async def test_nothing_is_claimed_or_dialled_and_live_calls_go_on(office: Office
     assert isinstance(refused, DialForbidden)
     assert refused.gate is gate
     assert await office.state(claimed.call_id) is State.CLAIMED
-    assert await office.queue.finish(live, HUNG_UP)
+    assert await office.finish(live, HUNG_UP)
     assert await office.state(waiting) is State.READY
 
 

@@ -52,7 +52,7 @@ url = "{livekit_url}"
 api_key = "{api_key}"
 api_secret = "{api_secret}"
 ring_poll_ms = 100
-media_timeout_s = 4.0
+media_timeout_s = {media_timeout_s}
 sweep_s = 0.5
 post_dial_allowance_s = {allowance_s}
 
@@ -62,6 +62,10 @@ agent_return_grace_s = 1.5
 agent_join_timeout_s = 20.0
 agent_delays_s = [1.0, 2.0]
 trunk_delays_s = [1.0, 2.0]
+
+[listening]
+enabled = {listening}
+most_children = 2
 
 [http]
 port = {http_port}
@@ -90,7 +94,7 @@ class Daemon:
         """Hang up and leave."""
         for _ in range(2):
             self.process.signal(signal.SIGTERM)
-        self.process.stop(patience_s=20)
+        self.process.stop(patience_s=60)
 
     def desk(self) -> AbstractAsyncContextManager[Desk]:
         """To queue calls and see what becomes of them, in the event loop of one test."""
@@ -104,7 +108,7 @@ class Daemon:
             capture_output=True,
             text=True,
             cwd=ROOT,
-            timeout=60,
+            timeout=120,
         )
 
 
@@ -154,6 +158,7 @@ class Desk:
                 agent_name=AGENT_NAME,
                 ring_timeout_s=RING_TIMEOUT_S,
                 calling_hours=("always",),
+                detection={"on": False},  # a call that is to be listened to says so
             )
         )
 
@@ -197,6 +202,8 @@ def start_daemon(
     lease_s: float = 5.0,
     furnish: bool = True,
     hears_webhooks: bool = True,
+    listens: bool = False,
+    media_timeout_s: float = 4.0,
 ) -> Daemon:
     """Start a daemon, on a database that is furnished first. It hears the server's webhooks.
 
@@ -213,6 +220,8 @@ def start_daemon(
             api_secret=server.api_secret,
             allowance_s=allowance_s,
             http_port=http_port,
+            listening=str(listens).lower(),
+            media_timeout_s=media_timeout_s,
             lease_s=lease_s,
             heartbeat_s=lease_s / 5,
         )
@@ -225,7 +234,7 @@ def start_daemon(
     daemon = Daemon(process=process, database_url=database_url, http_port=http_port, config=config, stand_in=stand_in)
 
     try:
-        process.wait_until(lambda: _is_ready(http_port), what="ready", timeout_s=30)
+        process.wait_until(lambda: _is_ready(http_port), what="ready", timeout_s=120)
     except BaseException:
         process.stop()
         raise

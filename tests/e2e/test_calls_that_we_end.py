@@ -17,7 +17,7 @@ from orchestrator.outcomes import EndReason
 from orchestrator.store.views import CallView
 from tests.e2e.daemon import CALLER_ID, Daemon, Desk, number
 
-pytestmark = [pytest.mark.livekit, pytest.mark.xdist_group("livekit")]
+pytestmark = [pytest.mark.livekit, pytest.mark.xdist_group("livekit"), pytest.mark.timeout(600)]
 
 RINGS_OUT, TALKS_ON, HANGS_UP_AT_ONCE, MEDIA_LOST = 3, 30, 16, 15
 SERIES = 20

@@ -23,7 +23,7 @@ from tests.fixtures.livekit import RealServer, StandIn, start_stand_in
 from tests.fixtures.processes import RunningProcess
 from tests.standin.ledger import Dial
 
-pytestmark = [pytest.mark.livekit, pytest.mark.xdist_group("livekit")]
+pytestmark = [pytest.mark.livekit, pytest.mark.xdist_group("livekit"), pytest.mark.timeout(600)]
 
 RINGS_2_S_AND_TALKS_8_S, RINGS_OUT, TALKS_ON, SERIES = 0, 3, 30, 4
 LEASE_S, RING_TIMEOUT_S, MAX_DURATION_S = 2.0, 25.0, 15.0
@@ -124,7 +124,7 @@ def endings(
         with daemon("killed", furnish=True) as killed:
             calls = asyncio.run(_until_so_far(killed))
             killed.process.signal(signal.SIGKILL)
-            killed.process.wait(timeout_s=5)
+            killed.process.wait(timeout_s=60)
         with daemon("successor", furnish=False) as successor:
             yield asyncio.run(_until_ended(successor, calls))
     finally:

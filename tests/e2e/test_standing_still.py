@@ -19,7 +19,7 @@ from tests.fixtures.database import EMBEDDED, PostgresServers
 from tests.fixtures.livekit import RealServer, StandIn
 from tests.fixtures.processes import RunningProcess
 
-pytestmark = [pytest.mark.livekit, pytest.mark.xdist_group("livekit")]
+pytestmark = [pytest.mark.livekit, pytest.mark.xdist_group("livekit"), pytest.mark.timeout(600)]
 
 RINGS_OUT, TALKS_ON, SERIES = 3, 30, 7
 LEASE_S, RING_TIMEOUT_S, TALK_S = 2.0, 16.0, 14
@@ -67,7 +67,7 @@ def played(
         daemons[0].process.signal(signal.SIGCONT)
         talking, ringing = asyncio.run(_until_ended(daemons[1], calls))
         stopped = daemons[0].process
-        stopped.wait_until(lambda: stopped.says("claim_lost"), what="told of its loss", timeout_s=30)
+        stopped.wait_until(lambda: stopped.says("claim_lost"), what="told of its loss", timeout_s=90)
         yield Outcome(talking=talking, ringing=ringing, log=daemons[0].process.log.read_text())
     finally:
         daemons[0].process.signal(signal.SIGCONT)
@@ -86,7 +86,7 @@ async def _until_so_far(daemon: Daemon) -> list[int]:
 
 
 async def _until_adopted(daemon: Daemon, calls: list[int]) -> None:
-    async with daemon.desk() as desk, asyncio.timeout(30):
+    async with daemon.desk() as desk, asyncio.timeout(90):
         for call_id in calls:
             while (await desk.show(call_id)).call.epoch < 2:
                 await asyncio.sleep(0.05)

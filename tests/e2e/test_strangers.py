@@ -16,7 +16,7 @@ from tests.e2e.daemon import Daemon, start_daemon
 from tests.fixtures.database import EMBEDDED, PostgresServers
 from tests.fixtures.livekit import RealServer, StandIn
 
-pytestmark = [pytest.mark.livekit, pytest.mark.xdist_group("livekit")]
+pytestmark = [pytest.mark.livekit, pytest.mark.xdist_group("livekit"), pytest.mark.timeout(600)]
 
 SWEEPS = 4
 

@@ -101,6 +101,7 @@ class Desk:
                 agent_name=AGENT_NAME,
                 ring_timeout_s=RING_TIMEOUT_S,
                 calling_hours=("always",),
+                detection={"on": False},  # a call that is to be listened to says so
             )
         )
 

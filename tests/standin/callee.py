@@ -22,6 +22,8 @@ RATE_HZ = 8_000
 """What a telephone carries, both ways."""
 _LISTEN_FRAME_MS = 100
 """Long frames, since every stream of the library hears of every other stream's frames."""
+_QUEUE_MS = 10_000
+"""Given to the library ahead of time: on a busy machine this process may be late, and callees must not stutter for that."""
 _LOUD = 300.0
 """Root mean square of 16-bit samples above which something is heard."""
 _ACKNOWLEDGED_S = 0.3
@@ -72,8 +74,9 @@ class Callee:
         )
         self._room = rtc.Room()
         self._source: rtc.AudioSource | None = None
+        self._track: rtc.LocalAudioTrack | None = None
         self._playing: asyncio.Task[None] | None = None
-        self._telling: set[asyncio.Future[None]] = set()
+        self._telling: set[asyncio.Future[object]] = set()
         self._listening: dict[str, asyncio.Task[None]] = {}
         self._room.on("disconnected", lambda _reason: self.gone.set())
         self._room.on("sip_dtmf_received", self._hear_digit)
@@ -89,11 +92,13 @@ class Callee:
             await self._room.connect(self._url, self._token, rtc.RoomOptions(auto_subscribe=False))
             if not self._has_media:
                 return
-            self._source = rtc.AudioSource(RATE_HZ, 1, queue_size_ms=200)
+            self._source = rtc.AudioSource(RATE_HZ, 1, queue_size_ms=_QUEUE_MS)
             track = rtc.LocalAudioTrack.create_audio_track(self._room.local_participant.identity, self._source)
-            await self._room.local_participant.publish_track(
-                track, rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
-            )
+            options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
+            # As the SIP service does: a packet every 20 ms, whatever is heard, and each once.
+            options.dtx, options.red = False, False
+            await self._room.local_participant.publish_track(track, options)
+            self._track = track
         except (rtc.ConnectError, rtc.participant.PublishTrackError) as error:
             raise NotJoinedError(str(error)) from error
 
@@ -112,6 +117,22 @@ class Callee:
         if self._playing is not None:
             self._playing.cancel()
             self._playing = None
+            if self._source is not None:
+                self._source.clear_queue()
+
+    def lose_media(self) -> None:
+        """Stop playing, and have no more packets sent. Others are told that the track is muted, unlike by the SIP service."""
+        self.hush()
+        if self._track is not None:
+            self._track.mute()
+
+    async def transcribe(self, text: str) -> None:
+        """Publish what it said, as an agent does that transcribes; nothing if it is gone or has no track."""
+        if self._track is None:
+            return
+        attributes = {"lk.transcribed_track_id": self._track.sid, "lk.transcription_final": "true"}
+        publishing = self._room.local_participant.send_text(text, topic="lk.transcription", attributes=attributes)
+        await self._unless_gone(publishing)
 
     def listen(self) -> None:
         """Hear, from now on, everybody in the room; as the SIP service does from the answer on."""
@@ -138,7 +159,7 @@ class Callee:
         if self._source is not None:
             await self._source.aclose()
 
-    async def _unless_gone(self, telling: Coroutine[None, None, None]) -> None:
+    async def _unless_gone(self, telling: Coroutine[None, None, object]) -> None:
         # Like the SIP service it does not insist on an acknowledgement, which now and then gets lost; waiting keeps the order.
         task, gone = asyncio.ensure_future(telling), asyncio.ensure_future(self.gone.wait())
         self._telling.add(task)
@@ -151,7 +172,7 @@ class Callee:
         for samples in frames:
             await self._source.capture_frame(rtc.AudioFrame(samples.tobytes(), RATE_HZ, 1, len(samples)))
 
-    def _told(self, task: asyncio.Future[None]) -> None:
+    def _told(self, task: asyncio.Future[object]) -> None:
         self._telling.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None and not self.gone.is_set():
             _log.warning("not_told", identity=self._identity, error=repr(error))

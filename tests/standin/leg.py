@@ -112,7 +112,8 @@ class Leg:
         self._is_shown = is_shown
         self._info = info
         self._stopped = asyncio.Event()
-        self._invited_s = loop.time()
+        self._invited_s = self._answered_s = loop.time()
+        self._transcribing: asyncio.Task[None] | None = None
         for waiting in (self.joined, self.answered):
             waiting.add_done_callback(lambda done: done.exception())  # whoever asked may be gone
 
@@ -182,7 +183,7 @@ class Leg:
             case HangUp():
                 raise _Over("hung up by callee", leave=Leave.HANGUP, status="hangup")
             case LoseMedia():
-                callee.hush()
+                callee.lose_media()
                 await self._pass_until(self._loop.time() + min(step.noticed_after_s, self._limits.media_s))
                 raise _Over("media timeout", leave=Leave.DROPPED)
             case LoseLeg():
@@ -193,14 +194,22 @@ class Leg:
     async def _answer(self) -> None:
         callee = self._callee
         self._ledger.note(self._number, "answered")
-        callee.play(frames(self._script.audio, seed=self._number, sample_rate_hz=RATE_HZ))
+        self._answered_s = self._loop.time()
+        callee.play(frames(self._script.audio, seed=self._script.name, sample_rate_hz=RATE_HZ))
         ids = {"sip.callIDFull": secrets.token_urlsafe(20), "sip.callTag": secrets.token_hex(5)}
         if self._dtmf:
             await callee.tell({CALL_STATUS: "automation", **ids})
             await asyncio.sleep(sum(_PAUSE_S if digit in "wW" else _DIGIT_S for digit in self._dtmf))
         await callee.tell({CALL_STATUS: "active", **ids})
+        self._transcribing = asyncio.create_task(self._transcribe())
         callee.listen()
         self.answered.set_result(self._info(callee.sid))
+
+    async def _transcribe(self) -> None:
+        """What somebody who transcribes makes of the callee."""
+        for words in self._script.words:
+            await asyncio.sleep(max(0.0, self._answered_s + words.at_s - self._loop.time()))
+            await self._callee.transcribe(words.text)
 
     async def _pass_until(self, at_s: float | None) -> None:
         """Let time pass until then (None: for ever), unless something ends the dial before."""
@@ -222,6 +231,8 @@ class Leg:
             raise _Over("rang out", leave=Leave.UNAVAILABLE, error=SIP_REQUEST_TIMED_OUT)
 
     async def _end(self, over: _Over) -> None:
+        if self._transcribing is not None:
+            self._transcribing.cancel()
         if over.status:
             await self._callee.tell({CALL_STATUS: over.status})
         await self._callee.leave(over.leave or Leave.HANGUP)

@@ -268,8 +268,10 @@ class StandIn:
             for participant in found.participants
         )
 
-    async def _pass_through(self, http: web.Request) -> web.Response:
+    async def _pass_through(self, http: web.Request) -> web.StreamResponse:
         assert self._session is not None
+        if http.headers.get("Upgrade", "").lower() == "websocket":
+            return await self._pass_socket_through(http)
         headers = {name: value for name, value in http.headers.items() if name.lower() not in _HOP_BY_HOP}
         try:
             async with self._session.request(
@@ -284,6 +286,45 @@ class StandIn:
                 return web.Response(status=answer.status, headers=kept, body=await answer.read())
         except aiohttp.ClientConnectionError as error:
             return web.Response(status=502, text=f"the real server cannot be reached: {error}")
+
+    async def _pass_socket_through(self, http: web.Request) -> web.StreamResponse:
+        """Participants' signalling: so whoever knows only our URL can join rooms too."""
+        assert self._session is not None
+        headers = {name: http.headers[name] for name in ("Authorization",) if name in http.headers}
+        ours = web.WebSocketResponse(autoping=False, max_msg_size=0)
+        try:
+            async with self._session.ws_connect(
+                self._server.ws_url + http.raw_path, headers=headers, autoping=False, max_msg_size=0
+            ) as theirs:
+                await ours.prepare(http)
+                ways = [asyncio.create_task(_pass_on(ours, theirs)), asyncio.create_task(_pass_on(theirs, ours))]
+                try:
+                    await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    for way in ways:
+                        way.cancel()
+        except aiohttp.WSServerHandshakeError as error:
+            return web.Response(status=error.status, text=error.message)
+        except aiohttp.ClientConnectionError as error:
+            return web.Response(status=502, text=f"the real server cannot be reached: {error}")
+        await ours.close()
+        return ours
+
+
+async def _pass_on(
+    source: web.WebSocketResponse | aiohttp.ClientWebSocketResponse,
+    sink: web.WebSocketResponse | aiohttp.ClientWebSocketResponse,
+) -> None:
+    async for message in source:
+        match message.type:
+            case aiohttp.WSMsgType.BINARY:
+                await sink.send_bytes(message.data)
+            case aiohttp.WSMsgType.TEXT:
+                await sink.send_str(message.data)
+            case aiohttp.WSMsgType.PING:
+                await sink.ping(message.data)
+            case aiohttp.WSMsgType.PONG:
+                await sink.pong(message.data)
 
 
 class _TokenError(Exception):

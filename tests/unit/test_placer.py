@@ -11,7 +11,7 @@ from orchestrator.ids import CallId
 from orchestrator.scheduling.placer import WindowPlacer
 from orchestrator.scheduling.windows import NEVER_CLOSED
 from orchestrator.scheduling.zones import Whereabouts, whereabouts
-from orchestrator.store.records import DueCall, Placement
+from orchestrator.store.placements import DueCall, Placement
 
 NEW_YORK = "+12125550142"
 FREEPHONE = "+18005550199"

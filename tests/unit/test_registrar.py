@@ -153,11 +153,12 @@ async def test_a_statement_that_is_torn_down_under_it_is_asked_again_by_those_wh
         await finish(registrar, 1)
 
 
-async def test_one_bad_end_poisons_no_other(registrar: Registrar, store: Store):
-    store.fault = lambda ends: BadInput("seven") if any(end.call.call_id == 7 for end in ends) else None
+@pytest.mark.parametrize("error", [BadInput("seven"), RuntimeError("a defect")])
+async def test_one_bad_end_poisons_no_other(registrar: Registrar, store: Store, error: Exception):
+    store.fault = lambda ends: error if any(end.call.call_id == 7 for end in ends) else None
     results = await asyncio.gather(*(finish(registrar, n) for n in range(10)), return_exceptions=True)
     assert [result for n, result in enumerate(results) if n != 7] == [WRITTEN] * 9
-    assert isinstance(results[7], BadInput)
+    assert results[7] is error
 
 
 async def test_an_account_that_is_held_keeps_only_its_own_waiting(registrar: Registrar, store: Store):

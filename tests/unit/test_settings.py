@@ -222,6 +222,7 @@ def test_a_section_that_is_no_section_is_told_and_hides_nothing_else(settings_fi
         ("carrier", "kind", "twilio"),
         ("livekit", "url", "ftp://h"),
         ("livekit", "url", "livekit.cloud"),
+        ("second_opinion", "url", "ftp://h"),
         ("database", "url", "mysql://h/d"),
     ],
 )
@@ -247,6 +248,18 @@ def test_the_livekit_carrier_needs_to_know_where_and_with_which_key() -> None:
 def test_pools_and_leases_must_make_sense() -> None:
     assert "pool_max (10)" in refusal(None, {"ORCHESTRATOR_DATABASE__POOL_MIN": "11"})
     assert "must be at least 15" in refusal(None, {"ORCHESTRATOR_WORKER__LEASE_S": "14"})
+
+
+def test_an_agent_is_warned_of_silence_before_the_call_is_ended_for_it_or_not_at_all() -> None:
+    environ = {"ORCHESTRATOR_LISTENING__SILENCE_S": "20", "ORCHESTRATOR_LISTENING__SILENCE_WARNING_S": "20"}
+    assert "must be below listening.silence_s (20), or 0 for none" in refusal(None, environ)
+    assert load_settings(None, environ | {"ORCHESTRATOR_LISTENING__SILENCE_S": "0"}).listening.silence_warning_s == 20
+
+
+def test_a_second_opinion_needs_a_model_to_ask() -> None:
+    environ = {"ORCHESTRATOR_SECOND_OPINION__URL": "https://h/v1", "ORCHESTRATOR_SECOND_OPINION__API_KEY": SECRET}
+    assert "second_opinion.model is needed where second_opinion.url is set" in refusal(None, environ)
+    assert SECRET not in repr(load_settings(None, environ | {"ORCHESTRATOR_SECOND_OPINION__MODEL": "small"}))
 
 
 def test_contradictions_are_refused_however_the_settings_are_made() -> None:
@@ -337,7 +350,10 @@ def test_every_field_has_a_sentence_a_range_and_says_whether_it_is_reloadable(se
         assert bounds == {"ge", "le"}
 
 
-COUNTS = {"pool_min", "pool_max", "max_calls", "claim_batch", "batch", "most_rooms_ended", "seed", "time_scale", "port"}
+COUNTS = {
+    *("pool_min", "pool_max", "max_calls", "claim_batch", "batch", "most_rooms_ended", "seed", "time_scale", "port"),
+    *("most_children", "rooms_a_child"),
+}
 """Numbers without a unit."""
 
 

@@ -505,21 +505,29 @@ BEGIN
          WHERE a.has_urgent_room
          ORDER BY a.account_id
            FOR NO KEY UPDATE OF a SKIP LOCKED
-    ), quota AS MATERIALIZED (          -- deal out the openings one by one, each to the account then of least share
+    ), deal AS MATERIALIZED (           -- a turn for each opening, and one more for each call that an agent pool will turn down
+        SELECT (o.n + coalesce((SELECT sum(greatest(0, l.asked - l.openings))
+                                  FROM (SELECT openings, sum(urgent + plain) AS asked
+                                          FROM lane
+                                         WHERE openings < o.n
+                                         GROUP BY route_id, openings) l), 0))::integer AS turns
+          FROM openings o
+    ), asking AS MATERIALIZED (         -- each account, the most turns that it can take, and an even part of all
+        SELECT a.*, d.turns, (d.turns + count(*) OVER () - 1) / count(*) OVER () AS even,
+               least(least(a.urgent, a.urgent_room) + least(a.plain, greatest(0, a.plain_room - least(a.urgent, a.urgent_room))),
+                     (SELECT n FROM openings)) AS most
+          FROM account a CROSS JOIN deal d
+    ), bound AS MATERIALIZED (          -- the share at which all turns are taken at the latest: no account gets beyond it
+        SELECT CASE WHEN sum(least(most, even)) >= min(turns) THEN max((inflight + least(most, even)) / weight) ELSE 'infinity' END AS share
+          FROM asking
+    ), quota AS MATERIALIZED (          -- deal out the turns one by one, each to the account then of least share
         SELECT account_id, inflight, weight, last_claim_at, urgent_room, plain_room, count(*) AS n
           FROM (SELECT a.*
-                  FROM account a
+                  FROM asking a
                  CROSS JOIN LATERAL generate_series(1, least(
-                       least(a.urgent, a.urgent_room)
-                       + least(a.plain, greatest(0, a.plain_room - least(a.urgent, a.urgent_room))),
-                       (SELECT n FROM openings))) k
+                       a.most, floor((SELECT share FROM bound) * a.weight) - a.inflight + 1)::integer) k
                  ORDER BY (a.inflight + k) / a.weight, a.last_claim_at, a.account_id
-                 LIMIT (SELECT n FROM openings)     -- and one more for each that an agent pool will turn down
-                       + (SELECT coalesce(sum(greatest(0, l.asked - l.openings)), 0)
-                            FROM (SELECT openings, sum(urgent + plain) AS asked
-                                    FROM lane
-                                   WHERE openings < (SELECT n FROM openings)
-                                   GROUP BY route_id, openings) l)) turn
+                 LIMIT (SELECT turns FROM deal)) turn
          GROUP BY account_id, inflight, weight, last_claim_at, urgent_room, plain_room
     ), head AS (
         SELECT c.id, c.priority, c.avoid_trunk_id, q.*, l.agent_pool_id, l.openings,
@@ -695,21 +703,19 @@ BEGIN
          WHERE c.id = s.id AND s.trunk_id IS NOT NULL
            AND c.state IN ('ready', '')         -- two values, so that the planner does not see the predicate of calls_ready
      RETURNING c.id, c.account_id, c.route_id, c.trunk_id, c.epoch, c.dial_at, c.priority > 0 AS urgent, s.agent_pool_id
-    ), served AS (
-        SELECT account_id, route_id, count(*)::integer AS n, count(*) FILTER (WHERE urgent)::integer AS urgent
-          FROM claimed
-         GROUP BY account_id, route_id
     ), account AS (
         UPDATE account_slots a
            SET inflight = a.inflight + u.n, last_claim_at = v_now
-          FROM (SELECT account_id, sum(n)::integer AS n FROM served GROUP BY account_id) u
+          FROM (SELECT account_id, count(*)::integer AS n, array_agg(route_id) AS routes,
+                       array_agg(CASE WHEN urgent THEN route_id END) AS urgent_routes
+                  FROM claimed
+                 GROUP BY account_id) u
          WHERE a.account_id = u.account_id
-     RETURNING a.account_id, a.share, a.has_room, a.has_urgent_room
+     RETURNING a.account_id, a.share, a.has_room, a.has_urgent_room, u.routes, u.urgent_routes
     ), lane AS (
         UPDATE lanes l
-           SET (ready, urgent) = (SELECT l.ready - coalesce(sum(s.n), 0), l.urgent - coalesce(sum(s.urgent), 0)
-                                    FROM served s
-                                   WHERE s.account_id = l.account_id AND s.route_id = l.route_id),
+           SET ready = l.ready - cardinality(array_positions(a.routes, l.route_id)),
+               urgent = l.urgent - cardinality(array_positions(a.urgent_routes, l.route_id)),
                share = a.share, has_room = a.has_room, has_urgent_room = a.has_urgent_room, last_claim_at = v_now
           FROM account a
          WHERE l.account_id = a.account_id AND l.ready > 0

@@ -33,8 +33,11 @@ ALTER TABLE calls
 -- Locks: lanes. The caller already holds the accounts, from an earlier statement of its transaction, so that this one's snapshot
 --   shows the lanes as they are: in one statement a lane that has just been filled is older in the snapshot than in fact, is left
 --   at "has_room = false" and sleeps for ever.
+--
+-- Without nested loops, because of two good ways to join arrays with what they look up there is one bad one, each of the one with
+-- all of the other, and it is taken whenever the tables have just been analyzed at a moment that suits it.
 CREATE FUNCTION give_back_slots(p_account_ids bigint[], p_inbound boolean[]) RETURNS void
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET enable_nestloop = off AS $$
 BEGIN
     WITH account AS (
         UPDATE account_slots a
@@ -181,7 +184,8 @@ END $$;
 
 -- redial_calls: put those of these calls back on the queue whose next attempt follows, one array element a call: only the call itself and
 -- its event. Returns which did, by their place in the arrays, with what they held until now.
--- Promises: as finish_calls, which locks the accounts before and ends attempts and dials afterwards. Uses: calls_pkey.
+-- Promises: as finish_calls, which locks the accounts before and ends attempts and dials afterwards. No next attempt sooner than the
+--   account's spacing of dials to one number allows. Uses: calls_pkey, accounts_pkey.
 -- Locks: calls in id order; waits.
 CREATE FUNCTION redial_calls(
     p_account_ids bigint[], p_call_ids bigint[], p_epochs integer[], p_delays_s double precision[], p_details jsonb[],
@@ -192,14 +196,16 @@ LANGUAGE plpgsql ROWS 10 AS $$
 BEGIN
     RETURN QUERY
     WITH mine AS MATERIALIZED (
-        SELECT e.n::integer AS n, c.id, c.epoch, c.attempt, c.route_id, c.trunk_id, c.to_number, e.detail,
-               clock_timestamp() + e.delay_s * interval '1 s' AS again_at
+        SELECT e.n::integer AS n, c.id, c.epoch, c.attempt, c.route_id, c.trunk_id, c.to_number, e.detail, d.again_at
           FROM unnest(p_account_ids, p_call_ids, p_epochs, p_delays_s, p_details) WITH ORDINALITY
                AS e (account_id, call_id, epoch, delay_s, detail, n)
           JOIN calls c ON c.id = e.call_id
+         CROSS JOIN LATERAL (SELECT greatest(
+                   clock_timestamp() + e.delay_s * interval '1 s',
+                   c.dialed_at + (SELECT a.number_gap_s FROM accounts a WHERE a.id = c.account_id) * interval '1 s') AS again_at) d
          WHERE e.delay_s >= 0 AND e.call_id > 0 AND e.epoch > 0 AND c.account_id = e.account_id AND c.epoch = e.epoch
            AND c.state IN ('dialing', 'ringing', 'active') AND c.direction = 'outbound' AND c.cancel_requested_at IS NULL
-           AND (c.expires_after_s IS NOT NULL OR clock_timestamp() + e.delay_s * interval '1 s' < c.expires_at)
+           AND (c.expires_after_s IS NOT NULL OR d.again_at < c.expires_at)
          ORDER BY c.id
            FOR NO KEY UPDATE OF c
     ), redialled AS (
@@ -220,15 +226,16 @@ BEGIN
 END $$;
 
 
--- finish_calls: write the ends of up to 100 calls or of their attempts, one array element each: terminal state, end reason and all that
--- is known of the end; end attempt and dial; give back slot, agent and channel; append the event; suppress the number; judge the trunk.
+-- finish_calls: write the ends of up to 100 calls or of their attempts, one array element each (of what is null, '' or {} for all of
+-- them, the array may be empty): terminal state, end reason and all that is known of the end; end attempt and dial; give back slot, agent and channel; append the event; suppress the number; judge the trunk.
 -- Promises: one row for each, n as given. `ours`: the call, or its attempt, ended so under this claim (account, id, epoch), now or by an
 --   earlier commit whose answer was lost; false for everything else: wrong epoch, ended otherwise, back on the queue. `state`
 --   is where that left the call: `scheduled` if its next attempt follows. All changes together or none. A terminal state that
 --   the lifecycle does not allow raises calls_transition. An attempt that is followed by another keeps its details on its dial and
 --   in its event. A call whose earlier attempt rang a phone has been dialled, whatever the last one did.
---   p_redial_delays_s: the next attempt so many seconds from now, null: none. It is refused, and the call ends, if it was canceled
---   meanwhile, was not dialled, is inbound, or would expire first (expires_at for the whole call; else each attempt has its own).
+--   p_redial_delays_s: the next attempt so many seconds from now, null: none; later if the account's spacing of dials to one number
+--   asks for it. It is refused, and the call ends, if it was canceled meanwhile, was not dialled, is inbound, or would expire first
+--   (expires_at for the whole call; else each attempt has its own).
 -- Uses: account_slots_pkey, calls_pkey, attempts_one_open, dials (call_id, epoch), lanes_pkey, trunk_channels_pkey.
 -- Locks: accounts, calls, attempts, dials, lanes, agent_pools, trunk_channels, trunk_health, do_not_call; accounts, pools and trunks
 --   each in id order. Calls in the order given, by their ids where attempts are followed by others. Waits for each, 2 s at most, so that
@@ -275,7 +282,7 @@ BEGIN
                               'sip_code', e.sip_code, 'sip_reason', nullif(e.sip_reason, ''), 'q850_cause', e.q850_cause,
                               'hangup_cause', nullif(e.hangup_cause, ''), 'error_code', nullif(e.error_code, ''),
                               'error_message', nullif(e.error_message, ''), 'pdd_ms', e.pdd_ms, 'ring_ms', e.ring_ms,
-                              'ring_error_ms', e.ring_error_ms, 'talk_ms', e.talk_ms)) || e.evidence ORDER BY e.n)
+                              'ring_error_ms', e.ring_error_ms, 'talk_ms', e.talk_ms)) || coalesce(e.evidence, '{}') ORDER BY e.n)
                      FROM unnest(p_states, p_end_reasons, p_dialled, p_answered_by, p_sip_codes, p_sip_reasons, p_q850_causes,
                                  p_hangup_causes, p_error_codes, p_error_messages, p_pdd_ms, p_ring_ms, p_ring_error_ms,
                                  p_talk_ms, p_evidence) WITH ORDINALITY
@@ -285,33 +292,30 @@ BEGIN
     END IF;
 
     IF cardinality(v_again) IS DISTINCT FROM cardinality(p_call_ids) THEN
+        -- By subscript: an array that plpgsql holds costs nothing to look into, twenty that are unnested cost more than the update.
         WITH ended AS (
             UPDATE calls c
-               SET state = e.state, end_reason = e.end_reason, ended_at = clock_timestamp(),
-                   dialled = CASE WHEN e.dialled = 'yes' OR c.attempt = 0 THEN e.dialled
-                                  ELSE coalesce(nullif(dialled_so_far(c.id), 'no'), e.dialled) END,
-                   answered_by = e.answered_by, sip_code = e.sip_code, sip_reason = e.sip_reason, q850_cause = e.q850_cause,
-                   hangup_cause = e.hangup_cause, error_code = e.error_code, error_message = e.error_message,
-                   pdd_ms = coalesce(e.pdd_ms, c.pdd_ms), ring_ms = coalesce(e.ring_ms, c.ring_ms),
-                   ring_error_ms = coalesce(e.ring_error_ms, c.ring_error_ms), talk_ms = e.talk_ms,
-                   sip_call_id = coalesce(nullif(e.sip_call_id, ''), c.sip_call_id),
-                   livekit_sip_call_id = coalesce(nullif(e.livekit_sip_call_id, ''), c.livekit_sip_call_id),
-                   participant_sid = coalesce(nullif(e.participant_sid, ''), c.participant_sid), evidence = e.evidence
-              FROM unnest(p_account_ids, p_call_ids, p_epochs, p_states, p_end_reasons, p_dialled, p_answered_by, p_sip_codes,
-                          p_sip_reasons, p_q850_causes, p_hangup_causes, p_error_codes, p_error_messages, p_pdd_ms, p_ring_ms,
-                          p_ring_error_ms, p_talk_ms, p_sip_call_ids, p_livekit_sip_call_ids, p_participant_sids, p_evidence)
-                   WITH ORDINALITY
-                   AS e (account_id, call_id, epoch, state, end_reason, dialled, answered_by, sip_code,
-                         sip_reason, q850_cause, hangup_cause, error_code, error_message, pdd_ms, ring_ms,
-                         ring_error_ms, talk_ms, sip_call_id, livekit_sip_call_id, participant_sid, evidence, n)
+               SET state = p_states[e.n], end_reason = p_end_reasons[e.n], ended_at = clock_timestamp(),
+                   dialled = CASE WHEN p_dialled[e.n] = 'yes' OR c.attempt = 0 THEN p_dialled[e.n]
+                                  ELSE coalesce(nullif(dialled_so_far(c.id), 'no'), p_dialled[e.n]) END,
+                   answered_by = p_answered_by[e.n], sip_code = p_sip_codes[e.n], sip_reason = coalesce(p_sip_reasons[e.n], ''),
+                   q850_cause = p_q850_causes[e.n], hangup_cause = coalesce(p_hangup_causes[e.n], ''),
+                   error_code = coalesce(p_error_codes[e.n], ''), error_message = coalesce(p_error_messages[e.n], ''),
+                   pdd_ms = coalesce(p_pdd_ms[e.n], c.pdd_ms), ring_ms = coalesce(p_ring_ms[e.n], c.ring_ms),
+                   ring_error_ms = coalesce(p_ring_error_ms[e.n], c.ring_error_ms), talk_ms = p_talk_ms[e.n],
+                   sip_call_id = coalesce(nullif(p_sip_call_ids[e.n], ''), c.sip_call_id),
+                   livekit_sip_call_id = coalesce(nullif(p_livekit_sip_call_ids[e.n], ''), c.livekit_sip_call_id),
+                   participant_sid = coalesce(nullif(p_participant_sids[e.n], ''), c.participant_sid),
+                   evidence = coalesce(p_evidence[e.n], '{}')
+              FROM unnest(p_account_ids, p_call_ids, p_epochs) WITH ORDINALITY AS e (account_id, call_id, epoch, n)
              WHERE e.account_id > 0 AND e.call_id > 0 AND e.epoch > 0 AND c.id = e.call_id AND c.account_id = e.account_id AND c.epoch = e.epoch
                AND c.state IN ('claimed', 'dialing', 'ringing', 'active')
          RETURNING e.n::integer AS n, c.id, c.epoch, c.state, c.account_id, c.direction = 'inbound' AS inbound, c.route_id,
-                   c.trunk_id, c.to_number, c.attempt, c.dialed_at, e.end_reason, e.sip_code, e.ring_ms, e.talk_ms, c.evidence
+                   c.trunk_id, c.to_number, c.attempt, c.dialed_at, c.end_reason, c.sip_code, c.evidence
         ), event AS (
             INSERT INTO call_events (call_id, epoch, state, detail)
             SELECT id, epoch, state, jsonb_strip_nulls(jsonb_build_object(
-                       'end_reason', end_reason, 'sip_code', sip_code, 'ring_ms', ring_ms, 'talk_ms', talk_ms)) || evidence
+                       'end_reason', end_reason, 'sip_code', sip_code, 'ring_ms', p_ring_ms[n], 'talk_ms', p_talk_ms[n])) || evidence
               FROM ended
         )
         SELECT v_numbers || array_agg(e.n), v_accounts || array_agg(e.account_id), v_inbound || array_agg(e.inbound),
@@ -331,8 +335,10 @@ BEGIN
             )           -- dials not by their epoch: who has adopted a live call has another
             UPDATE dials d
                SET ended_at = clock_timestamp(), spent = true, end_reason = p_end_reasons[e.n], dialled = p_dialled[e.n],
-                   sip_code = p_sip_codes[e.n], sip_reason = p_sip_reasons[e.n], sip_call_id = p_sip_call_ids[e.n],
-                   livekit_sip_call_id = p_livekit_sip_call_ids[e.n], participant_sid = p_participant_sids[e.n]
+                   sip_code = p_sip_codes[e.n], sip_reason = coalesce(p_sip_reasons[e.n], ''),
+                   sip_call_id = coalesce(p_sip_call_ids[e.n], ''),
+                   livekit_sip_call_id = coalesce(p_livekit_sip_call_ids[e.n], ''),
+                   participant_sid = coalesce(p_participant_sids[e.n], '')
               FROM unnest(v_numbers) AS e (n)
              WHERE e.n > 0 AND p_call_ids[e.n] > 0 AND p_epochs[e.n] > 0 AND d.call_id = p_call_ids[e.n] AND d.ended_at IS NULL;
         END IF;
@@ -341,7 +347,7 @@ BEGIN
         PERFORM give_back_agents(v_calls, v_routes, v_came);
         PERFORM give_back_channels(
             v_calls, v_trunks, v_called, ARRAY(SELECT p_trunk_verdicts[e.n] FROM unnest(v_numbers) AS e (n)),
-            ARRAY(SELECT p_trunk_codes[e.n] FROM unnest(v_numbers) AS e (n)));
+            ARRAY(SELECT coalesce(p_trunk_codes[e.n], '') FROM unnest(v_numbers) AS e (n)));
         IF 0 < ANY (p_suppress_s) THEN
             PERFORM suppress_numbers(
                 v_calls, ARRAY(SELECT p_epochs[e.n] FROM unnest(v_numbers) AS e (n)), v_accounts, v_trunks, v_called,
@@ -374,7 +380,8 @@ END $$;
 
 -- requeue_call: put a call back on the queue unspent, at once or after a delay: claimed and not dialled, or dialled with a result
 -- that proves that no phone rang.
--- Promises: true if it went back under this claim, now or by an earlier commit whose answer was lost. Slot, agent and channel are free
+-- Promises: true if it went back by this request, now or by an earlier commit whose answer was lost; false if it went any other way,
+--   whatever became of it since. Slot, agent and channel are free
 --   again (the dial time is not: it is lost to the trunk); the dial ends unspent, the attempt stays open; the epoch stays, so that
 --   the old holder's writes fail on the state, and after the next claim on the epoch. After a failure of the trunk another is tried
 --   first. Whoever waits for a window goes through staging, which finds it. A call whose cancel was requested meanwhile is
@@ -388,8 +395,9 @@ CREATE FUNCTION requeue_call(
 ) RETURNS boolean
 LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
-    v_call  record;
-    v_state text;
+    v_call   record;
+    v_state  text;
+    v_detail jsonb := jsonb_build_object('waiting_for', p_waiting_for, 'delay_s', p_delay_s) || p_detail;
 BEGIN
     PERFORM FROM account_slots WHERE account_id = p_account_id FOR NO KEY UPDATE;
 
@@ -398,10 +406,10 @@ BEGIN
       FROM calls
      WHERE id = p_call_id AND account_id = p_account_id AND epoch = p_epoch AND state IN ('claimed', 'dialing')
        FOR NO KEY UPDATE;
-    IF NOT FOUND THEN       -- what a claim puts back has that claim's epoch, what was queued before has a lower one
-        RETURN p_epoch > 0 AND EXISTS (SELECT FROM call_events
-                                        WHERE call_id = p_call_id AND epoch = p_epoch
-                                          AND state IN ('scheduled', 'ready', 'canceled') AND NOT detail ? 'ended_as');
+    IF NOT FOUND THEN       -- perhaps by this very request: what else becomes of a call after its claim is told otherwise
+        RETURN EXISTS (SELECT FROM call_events
+                        WHERE call_id = p_call_id AND epoch = p_epoch AND state IN ('scheduled', 'ready', 'canceled')
+                          AND detail = v_detail);
     END IF;
     v_state := CASE WHEN v_call.cancel_requested_at IS NOT NULL THEN 'canceled'
                     WHEN v_call.state = 'dialing' OR p_delay_s > 0 OR p_waiting_for IN ('calling_window', 'time_zone') THEN 'scheduled'
@@ -429,7 +437,7 @@ BEGIN
          WHERE id = p_call_id;
     END IF;
     INSERT INTO call_events (call_id, epoch, state, detail)
-    VALUES (p_call_id, p_epoch, v_state, jsonb_build_object('waiting_for', p_waiting_for, 'delay_s', p_delay_s) || p_detail);
+    VALUES (p_call_id, p_epoch, v_state, v_detail);
 
     IF v_state = 'ready' THEN
         PERFORM add_ready(ARRAY[p_account_id], ARRAY[v_call.route_id], ARRAY[v_call.priority > 0]);

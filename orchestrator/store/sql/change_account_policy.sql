@@ -11,5 +11,5 @@ UPDATE accounts
        redial_delays = coalesce($15::text::jsonb, redial_delays), redial_jitter = coalesce($16, redial_jitter),
        number_gap_s = coalesce($17, number_gap_s), number_most_dials = nullif(coalesce($18, number_most_dials), 0),
        number_window_s = coalesce($19, number_window_s), caller_id_choice = coalesce($20, caller_id_choice),
-       caller_id_cap = nullif(coalesce($21, caller_id_cap), 0)
+       caller_id_cap = nullif(coalesce($21, caller_id_cap), 0), detection = coalesce($22::text::jsonb, detection)
  WHERE name = $1

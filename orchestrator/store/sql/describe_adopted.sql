@@ -8,7 +8,9 @@ SELECT c.state, c.trunk_id, c.ordered_end, c.pdd_ms, d.id AS dial_id, d.attempt,
        (SELECT (e.detail ->> 'error_ms')::double precision / 1000
           FROM call_events e WHERE e.call_id = c.id AND e.state = 'ringing' ORDER BY e.id DESC LIMIT 1) AS ringing_error_s,
        (SELECT (e.detail ->> 'error_ms')::double precision / 1000
-          FROM call_events e WHERE e.call_id = c.id AND e.state = 'active' ORDER BY e.id DESC LIMIT 1) AS answer_error_s
+          FROM call_events e WHERE e.call_id = c.id AND e.state = 'active' ORDER BY e.id DESC LIMIT 1) AS answer_error_s,
+       (SELECT e.detail::text
+          FROM call_events e WHERE e.call_id = c.id AND e.kind = 'verdict' AND e.at >= c.answered_at ORDER BY e.id DESC LIMIT 1) AS verdict
   FROM calls c
   LEFT JOIN dials d ON d.call_id = c.id AND d.epoch = $2
  WHERE c.id = $1 AND c.epoch = $2

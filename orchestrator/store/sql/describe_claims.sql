@@ -12,6 +12,7 @@ SELECT k.call_id, k.epoch, c.account_id, a.name AS account, c.to_number, c.agent
        t.preconnect_voicemail_codes, t.min_ring_s, t.max_ring_s, t.busy_means_declined, t.patterns::text AS patterns,
        (SELECT dial_slack_ms FROM trunk_channels WHERE trunk_id = k.trunk_id) AS dial_slack_ms,
        a.caller_id_choice, a.max_attempts, a.redial_delays::text AS redial_delays, a.redial_jitter, c.redial::text AS redial,
+       a.detection::text AS account_detection, c.detection::text AS detection,
        CASE WHEN c.attempt > 0
             THEN ARRAY(SELECT p.end_reason::text FROM attempts p WHERE p.call_id = c.id AND p.ended_at IS NOT NULL ORDER BY p.number)
             ELSE '{}' END AS earlier_ends,

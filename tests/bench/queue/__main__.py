@@ -1,4 +1,4 @@
-"""`python -m tests.bench.queue [throughput flatness fairness pacing feeding]`: one table, the peers in the same run."""
+"""`python -m tests.bench.queue [throughput flatness fairness pacing feeding listing]`: one table, the peers in the same run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 import uvloop
 
-from tests.bench.queue import fairness, feeding, flatness, pacing, throughput
+from tests.bench.queue import fairness, feeding, flatness, listing, pacing, throughput
 from tests.bench.queue.layout import server
 
 WARNING = 30
@@ -21,6 +21,7 @@ SECTIONS: dict[str, Callable[[str], Awaitable[Rows]]] = {
     "fairness": fairness.run,
     "pacing": pacing.run,
     "feeding": feeding.run,
+    "listing": listing.run,
 }
 
 

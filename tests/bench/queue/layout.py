@@ -22,6 +22,8 @@ SERVER_SETTINGS = {
     "maintenance_work_mem": "512MB",
     "checkpoint_timeout": "15min",
     "max_connections": "60",
+    # A new server has no old segments of its log to use again, as one has that has run for a while.
+    "wal_init_zero": "off",
 }
 SEEDING_TIMEOUT_S = 1200.0
 AT_ONCE = 10

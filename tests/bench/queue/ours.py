@@ -78,7 +78,7 @@ class BareClaimant:
         self._worker_id = worker_id
         # The columns of finish_calls.sql after account, call and epoch, for a call that was never dialled.
         end = End(call=_NoClaim(call_id=CallId(0), account_id=AccountId(0)), outcome=NEVER_DIALLED, aftermath=Aftermath())
-        self._rest = [column(end) for column in ends.COLUMNS[3:]]
+        self._rest = ends.columns_of([end])[3:]
 
     @classmethod
     async def open(cls, url: str) -> BareClaimant:
@@ -96,7 +96,7 @@ class BareClaimant:
         if not rows:
             return 0
         columns = [[row[name] for row in rows] for name in ("account_id", "call_id", "epoch")]
-        columns += [[value] * len(rows) for value in self._rest]
+        columns += [column * len(rows) for column in self._rest]
         finished = await self._database.fetch("finish_calls", *columns)
         if not all(row["ours"] for row in finished):
             raise RuntimeError("a call could not be ended")

@@ -97,7 +97,7 @@ class Line:
         self.carrier.webhooks.receive(*webhook)
 
 
-async def next_event(room: LiveKitRoom, *, within_s: float = 10.0) -> RoomEvent:
+async def next_event(room: LiveKitRoom, *, within_s: float = 60.0) -> RoomEvent:
     async with asyncio.timeout(within_s):
         return await room.next_event()
 

@@ -30,6 +30,8 @@ REQUESTS: Mapping[str, type[Message]] = {
     "DeleteRoom": proto_room.DeleteRoomRequest,
     "ListParticipants": proto_room.ListParticipantsRequest,
     "RemoveParticipant": proto_room.RoomParticipantIdentity,
+    "UpdateParticipant": proto_room.UpdateParticipantRequest,
+    "SendData": proto_room.SendDataRequest,
     "CreateDispatch": proto_dispatch.CreateAgentDispatchRequest,
     "ListSIPOutboundTrunk": proto_sip.ListSIPOutboundTrunkRequest,
     "CreateSIPParticipant": proto_sip.CreateSIPParticipantRequest,
@@ -145,12 +147,12 @@ class FakeLiveKit:
 
     async def until_received(self, method: str, count: int) -> None:
         """Wait until so many requests of that kind have come, in all."""
-        async with asyncio.timeout(10), self.changed:
+        async with asyncio.timeout(60), self.changed:
             await self.changed.wait_for(lambda: self.count(method) >= count)
 
     async def dial(self, number: int = 0) -> FakeDial:
         """The dial of that number, once it was received."""
-        async with asyncio.timeout(10), self.changed:
+        async with asyncio.timeout(60), self.changed:
             await self.changed.wait_for(lambda: len(self.dials) > number)
         return self.dials[number]
 
@@ -259,6 +261,14 @@ class FakeLiveKit:
                     if (dial.request.room_name, dial.request.participant_identity) == (request.room, request.identity):
                         dial.fail(RING_OUT)
                 return proto_room.RemoveParticipantResponse()
+            case proto_room.UpdateParticipantRequest():
+                found = self.people[request.room].get(request.identity)
+                if found is None:
+                    raise TwirpError("not_found", "twirp error unknown: participant does not exist", 404)
+                found.attributes.update(request.attributes)
+                return found
+            case proto_room.SendDataRequest():
+                return proto_room.SendDataResponse()
             case proto_dispatch.CreateAgentDispatchRequest():
                 if not self.auto_create:
                     raise TwirpError("unavailable", "twirp error unknown: no response from servers", 503)

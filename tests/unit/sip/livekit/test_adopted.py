@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from sip.causes import HangupCause
@@ -27,12 +29,21 @@ class Desk:
             clock=self.clock,
             timings=LiveKitTimings(),
             tell=self.told.append,
-            delete_room=self._delete,
+            orders=self,
         )
 
-    async def _delete(self) -> None:
+    async def delete_room(self) -> None:
         self.leg.order_end()
         self.leg.room_deleted()
+
+    async def play(self, path: str) -> None:
+        raise AssertionError("no test leaves a message")
+
+    def hush(self) -> None:
+        raise AssertionError("no test leaves a message")
+
+    async def publish(self, facts: Mapping[str, str]) -> None:
+        raise AssertionError("no test tells agents anything")
 
     def look(self, status: str | None, sent_s: float) -> None:
         self.clock.s = sent_s + 0.1

@@ -121,6 +121,8 @@ CALLS = {
     "list_rooms": lambda server, _: server.list_rooms(),
     "list_participants": lambda server, _: server.list_participants("r"),
     "remove_participant": lambda server, _: server.remove_participant(room="r", identity="i"),
+    "set_attributes": lambda server, _: server.set_attributes(room="r", identity="i", attributes={"a": "b"}),
+    "send_data": lambda server, _: server.send_data(room="r", topic="t", body=b"{}"),
     "create_dispatch": lambda server, _: server.create_dispatch(room="r", agent_name="a"),
     "list_outbound_trunks": lambda server, _: server.list_outbound_trunks(),
 }
@@ -143,12 +145,14 @@ async def test_every_call_to_livekit_ends_in_time_whatever_the_server_does(line,
         "ListRooms",
         "ListParticipants",
         "RemoveParticipant",
+        "UpdateParticipant",
+        "SendData",
         "CreateDispatch",
         "ListSIPOutboundTrunk",
     ):
         line.livekit.misbehaviour[method] = 60.0
     server = line.carrier._server
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         with pytest.raises(LiveKitUnavailable, match="did not answer") as raised:
             await CALLS[call](server, line)
     assert raised.value.kind == "timeout"

@@ -30,7 +30,7 @@ def left_notice(line, room, identity: str, reason: str = "CLIENT_INITIATED", **a
 
 async def until(fact) -> None:
     """Wait for a fact that no event tells."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not fact():
             await asyncio.sleep(0.002)
 

@@ -13,7 +13,7 @@ from sip.simulated.carrier import SimulatedCarrier
 
 E = TypeVar("E")
 SCALE = 50.0
-PATIENCE_REAL_S = 20.0
+PATIENCE_REAL_S = 90.0
 
 
 class Desk:

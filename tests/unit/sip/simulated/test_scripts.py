@@ -53,7 +53,7 @@ def test_the_promise_is_what_the_rules_make_of_the_scripts_last_step(script: Scr
         assert (promise.cause, promise.end_reason) == (HangupCause.ORDERED, "AGENT_HUNG_UP")
         assert not isinstance(last, ENDS)
         return
-    if script is scripts.TALKS_ON:
+    if script in (scripts.TALKS_ON, scripts.FALLS_SILENT):
         assert promise.end_reason == "MAX_DURATION_REACHED"
         return
     signal = signals.signal_of(last) if isinstance(last, ENDS) else signals.RING_OUT
