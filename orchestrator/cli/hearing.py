@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from enum import Enum
 
-from sip.voicemail.detector import CallDetector
-
 from orchestrator.cli.recordings import Recording
 from orchestrator.cli.words import clean
+from sip.voicemail.detector import CallDetector
 from sip.voicemail.events import (
     DetectorEvent,
     DetectorSettings,

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from sip.voicemail.detector import CallDetector
 
 from orchestrator.errors import BadInput
+from sip.voicemail.detector import CallDetector
 from sip.voicemail.events import DetectorEvent, PhraseHeard, SpeechEnded, Stage, Tone, Verdict
 
 SPEECH, TONE, LEVEL, MACHINE, PERSON, UNSURE = "#7fb069", "#e6aa68", "#33658a", "#b3001b", "#2e7d32", "#777777"
