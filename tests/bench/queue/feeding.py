@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import multiprocessing
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from multiprocessing.connection import Connection
 
 import asyncpg
 
@@ -18,8 +21,9 @@ CONNECTIONS = 2
 """Of the importer: one for each core."""
 LEAST = 20_000
 MOST_RATIO = 2.0
-CLAIMS = 400
-CLAIM_PAUSE_S = 0.02
+PAIRS = 3
+CLAIMS = 600
+CLAIM_PAUSE_S = 0.01
 """A daemon claims when there is something to claim, not in a closed loop that would itself take a core."""
 Rows = list[tuple[str, str, str]]
 
@@ -29,14 +33,9 @@ async def run(server_url: str) -> Rows:
     url = await new_database(server_url, "feeding")
     await furnish(url, Layout(calls=200_000, accounts=2_000))
     rate = await _enqueue(url, total=ENQUEUES)
-    alone = await _claims(url)
-    feeding = asyncio.create_task(_enqueue_until_cancelled(url))
-    await asyncio.sleep(1.0)
-    beside = await _claims(url)
-    feeding.cancel()
-    await asyncio.gather(feeding, return_exceptions=True)
+    pairs = [await _pair(url) for _ in range(PAIRS)]
     await drop_database(server_url, "feeding")
-    ratio = quantile(beside, 0.99) / quantile(alone, 0.99)
+    ratio, alone_ms, beside_ms, fed = sorted(pairs)[PAIRS // 2]
     return [
         (
             f"calls queued a second by the SQL function, 1,000 at once, {CONNECTIONS} connections",
@@ -44,12 +43,24 @@ async def run(server_url: str) -> Rows:
             f"at least {LEAST:,}",
         ),
         (
-            "claim and finish of 20, p99 ms, without and during it",
-            f"{quantile(alone, 0.99):.2f} and {quantile(beside, 0.99):.2f}",
+            f"claim and finish of 20, p99 ms, without and while another process queues {fed:,.0f} calls a second",
+            f"{alone_ms:.2f} and {beside_ms:.2f}",
             "",
         ),
-        ("ratio of the p99", f"{ratio:.2f}", f"at most {MOST_RATIO}"),
+        (
+            f"ratio of the p99, median of {PAIRS} pairs (least and most)",
+            f"{ratio:.2f} ({min(pairs)[0]:.2f}, {max(pairs)[0]:.2f})",
+            f"at most {MOST_RATIO}",
+        ),
     ]
+
+
+async def _pair(url: str) -> tuple[float, float, float, float]:
+    """Of one pair: the ratio of the p99, the p99 in ms without and beside an importer, and how many a second that queued."""
+    alone = quantile(await _claims(url), 0.99)
+    beside, fed = await _claims_while_feeding(url)
+    p99_ms = quantile(beside, 0.99)
+    return p99_ms / alone, alone, p99_ms, fed
 
 
 def _batch(first: int, accounts: int = 2_000) -> str:
@@ -87,15 +98,57 @@ async def _enqueue_some(connection: asyncpg.Connection, batches: Iterator[str]) 
             raise RuntimeError(f"{BATCH - created} calls were not queued")
 
 
-async def _enqueue_until_cancelled(url: str) -> None:
-    connection = await asyncpg.connect(url)
+async def _claims_while_feeding(url: str) -> tuple[list[float], float]:
+    """What claims take in ms beside an importer that queues LEAST calls a second, and how many it really queued."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    importer = context.Process(target=_import, args=(url, theirs), daemon=True)
+    importer.start()
     try:
-        first = 10_000_000
-        while True:
-            await connection.fetchval("SELECT count(*) FROM enqueue_calls($1::jsonb)", _batch(first))
-            first += BATCH
+        await asyncio.to_thread(ours.recv)  # it is up to speed
+        took_ms = await _claims(url)
+        ours.send("stop")
+        rate: float = await asyncio.to_thread(ours.recv)
     finally:
-        connection.terminate()
+        importer.terminate()
+        importer.join(timeout=10)
+    return took_ms, rate
+
+
+def _import(url: str, told: Connection) -> None:
+    """An importer of its own process, as importers are."""
+    asyncio.run(_feed(url, told))
+
+
+async def _feed(url: str, told: Connection) -> None:
+    """Queue LEAST calls a second, or as many as can be, until told to stop; says when it has begun, and its rate."""
+    batches = _batches(10_000_000)
+    started = time.perf_counter()
+    queued = 0
+
+    async def queue(connection: asyncpg.Connection, offset: int) -> None:
+        nonlocal queued
+        due = started + offset * BATCH / LEAST
+        while not told.poll():
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            await connection.fetchval("SELECT count(*) FROM enqueue_calls($1::jsonb)", next(batches))
+            queued += BATCH
+            due += CONNECTIONS * BATCH / LEAST
+
+    connections = [await asyncpg.connect(url) for _ in range(CONNECTIONS)]
+    feeding = asyncio.gather(*(queue(connection, offset) for offset, connection in enumerate(connections)))
+    with suppress(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(feeding), 1.0)
+    started_s, queued_before = time.perf_counter(), queued
+    told.send("begun")
+    await feeding
+    told.send((queued - queued_before) / (time.perf_counter() - started_s))
+
+
+def _batches(first: int) -> Iterator[str]:
+    while True:
+        yield _batch(first)
+        first += BATCH
 
 
 async def _claims(url: str) -> list[float]:
