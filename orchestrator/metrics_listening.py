@@ -10,7 +10,7 @@ from typing import assert_never
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from sip.leg import Heard, ListeningLost, ListeningStarted, MessagePlayed, WentQuiet
+from sip.events import Heard, ListeningLost, ListeningStarted, MessagePlayed, WentQuiet
 from sip.voicemail.events import Stage, Verdict
 
 VERDICT_BUCKETS_S = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.5, 8.0, 10.0, 15.0, 30.0, 60.0)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrator.calls.orders import Order
-from sip.leg import Fact
+from sip.events import Fact
 from sip.voicemail.events import Tone, Verdict
 
 ANSWERED_BY = "orchestrator.answered_by"

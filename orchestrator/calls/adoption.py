@@ -32,20 +32,8 @@ from orchestrator.store.recovery import AdoptedCall
 from sip.causes import HangupCause, Signal
 from sip.clock import Clock
 from sip.errors import CarrierUnavailable
-from sip.leg import (
-    Answered,
-    Carrier,
-    Dialled,
-    Ended,
-    Leg,
-    LegRecord,
-    ListeningLost,
-    Moment,
-    Ringing,
-    Room,
-    RoomEvent,
-    RoomName,
-)
+from sip.events import Answered, Dialled, Ended, ListeningLost, Moment, Ringing, RoomEvent
+from sip.leg import Carrier, Leg, LegRecord, Room, RoomName
 from sip.voicemail.events import Kind
 
 LOOK_S = 1.0

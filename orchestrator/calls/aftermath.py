@@ -12,7 +12,7 @@ from orchestrator.redial import SUPPRESSED_S, redial_delay_s
 from orchestrator.store.records import Aftermath, ClaimedCall, Outcome, TrunkVerdict
 from sip.causes import HangupCause
 from sip.clock import Clock
-from sip.leg import Dialled, Ended
+from sip.events import Dialled, Ended
 
 VERDICTS: dict[HangupCause, TrunkVerdict] = {
     HangupCause.NORMAL_CLEARING: TrunkVerdict.NOTHING,

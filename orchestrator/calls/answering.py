@@ -39,7 +39,7 @@ from orchestrator.calls.acts import (
 from orchestrator.calls.orders import BY_VERDICT, FOR_QUIET, Order, order_on
 from orchestrator.calls.story import Story
 from orchestrator.detection import Action, DetectionPolicy
-from sip.leg import Fact, Heard, ListeningLost, ListeningStarted, MessagePlayed, Quiet, WentQuiet
+from sip.events import Fact, Heard, ListeningLost, ListeningStarted, MessagePlayed, Quiet, WentQuiet
 from sip.voicemail.events import Kind, PhraseHeard, SpeechEnded, SpeechStarted, Stage, Tone, ToneKind, Verdict, WordsHeard
 
 FRESH_BEEP_S = 5.0

@@ -44,7 +44,8 @@ from orchestrator.store.records import Aftermath, ClaimedCall, Outcome, WaitingF
 from sip.causes import HangupCause, TrunkRules, proves_nothing_rang
 from sip.clock import Clock
 from sip.errors import BadPlan, CarrierUnavailable, RoomRefused
-from sip.leg import Carrier, Dialled, Ended, Room, RoomName
+from sip.events import Dialled, Ended
+from sip.leg import Carrier, Room, RoomName
 
 UNSPENT = {
     HangupCause.MEDIA_SERVER_UNAVAILABLE: WaitingFor.MEDIA_SERVER,

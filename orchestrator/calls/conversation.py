@@ -25,7 +25,7 @@ from orchestrator.store.records import ClaimedCall
 from sip.causes import HangupCause, Signal
 from sip.clock import Clock
 from sip.errors import CarrierUnavailable
-from sip.leg import (
+from sip.events import (
     AgentJoined,
     AgentLeft,
     Answered,
@@ -36,7 +36,6 @@ from sip.leg import (
     EndSignal,
     Fact,
     Heard,
-    Leg,
     ListeningLost,
     ListeningStarted,
     MessagePlayed,
@@ -47,6 +46,7 @@ from sip.leg import (
     RoomEvent,
     WentQuiet,
 )
+from sip.leg import Leg
 
 HANG_UP_PATIENCE_S = 8.0
 """How long after our order the carrier may take to tell the end; then the room is deleted and the call ends unconfirmed."""

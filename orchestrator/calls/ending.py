@@ -16,7 +16,8 @@ from orchestrator.store.queue import QueueStore
 from orchestrator.store.records import ClaimedCall
 from sip.clock import Clock
 from sip.errors import CarrierUnavailable
-from sip.leg import Carrier, Ended, RoomName
+from sip.events import Ended
+from sip.leg import Carrier, RoomName
 
 _log = structlog.get_logger(__name__)
 

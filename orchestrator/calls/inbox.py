@@ -10,7 +10,8 @@ from collections.abc import Iterable
 
 from orchestrator.calls.orders import Order
 from sip.clock import Clock
-from sip.leg import AgentJoined, AgentLeft, Heard, MessagePlayed, Room, RoomEvent
+from sip.events import AgentJoined, AgentLeft, Heard, MessagePlayed, RoomEvent
+from sip.leg import Room
 
 
 class Release(enum.Enum):

@@ -18,7 +18,8 @@ from orchestrator.metrics import Metrics
 from orchestrator.store.records import ClaimedCall
 from sip.clock import Clock
 from sip.errors import CarrierUnavailable
-from sip.leg import Heard, Leg, MessagePlayed, Moment
+from sip.events import Heard, MessagePlayed, Moment
+from sip.leg import Leg
 from sip.voicemail.events import Verdict
 
 ERRAND_REAL_S = 15.0

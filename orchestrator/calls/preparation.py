@@ -28,7 +28,8 @@ from orchestrator.store.gate import GateStore
 from orchestrator.store.queue import QueueStore
 from orchestrator.store.records import ClaimedCall, DialForbidden, DialGranted, Gate, WaitingFor
 from sip.clock import Clock, boot_time_s
-from sip.leg import AgentJoined, AgentLeft, DialPlan, ListeningLost, ListeningStarted, OptOut, Room, RoomClosed, RoomEvent
+from sip.events import AgentJoined, AgentLeft, ListeningLost, ListeningStarted, OptOut, RoomClosed, RoomEvent
+from sip.leg import DialPlan, Room
 
 LEAST_SLACK_S = 0.05
 """What an event loop may be late by. A trunk whose own slack is less has a rate that is met on the average only."""

@@ -6,7 +6,7 @@ from typing import assert_never
 
 from orchestrator.outcomes import EndReason, final_state
 from orchestrator.store.records import EXPIRY_REASONS, Aftermath, ClaimedCall, DialForbidden, Gate, Outcome, WaitingFor
-from sip.leg import Dialled
+from sip.events import Dialled
 
 
 class GoBack(Exception):

@@ -18,7 +18,7 @@ from orchestrator.errors import DatabaseUnavailable
 from orchestrator.looper import was_cancelled
 from orchestrator.store.ends import NO_AFTERMATH, EndsStore, HeldUp
 from orchestrator.store.records import Aftermath, Claim, End, Finished, Outcome, WaitingFor
-from sip.leg import Fact
+from sip.events import Fact
 
 log = structlog.get_logger(__name__)
 

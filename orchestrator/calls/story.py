@@ -11,7 +11,7 @@ from orchestrator.calls.orders import Order, reason_for_order
 from orchestrator.outcomes import EndReason, answered_by, final_state, reason_for_cause
 from orchestrator.store.records import Outcome
 from sip.causes import HangupCause
-from sip.leg import Answered, Dialled, Ended, Fact, Moment, Ringing
+from sip.events import Answered, Dialled, Ended, Fact, Moment, Ringing
 from sip.voicemail.events import Kind
 
 LEG_LIMITS_S = 150.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from orchestrator.cli.words import clean, shown_facts
-from sip.leg import Fact
+from sip.events import Fact
 
 Words = tuple[str, str]
 """What, and its evidence."""

@@ -49,10 +49,11 @@ def draw(path: Path, *, title: str, detector: CallDetector, events: Sequence[Det
     for number, verdict in enumerate(verdicts):
         colour = _colour(verdict)
         level.axvline(verdict.told_s, color=colour, linewidth=1.6, linestyle="-" if verdict.stage is Stage.FINAL else "--")
-        text = f" {_NAMES[verdict.stage]}: {verdict.kind.value}, machine {verdict.machine_probability:.3f}"
-        level.text(verdict.told_s, 9 - 5 * (number % 3), text, color=colour, fontsize=9, va="top", clip_on=True)
+        text = f" {_NAMES[verdict.stage]}: {verdict.kind.value} (machine: {verdict.machine_probability:.0%}) "
+        side = "right" if verdict.told_s > 0.7 * level.get_xlim()[1] else "left"
+        level.text(verdict.told_s, 9 - 5 * (number % 3), text, color=colour, fontsize=9, ha=side, va="top", clip_on=True)
     level.grid(axis="x", alpha=0.25)
-    level.text(0.005, 0.055, "green: speech   orange: tone   lines: verdicts", transform=level.transAxes, fontsize=8)
+    level.set_title("green: speech   orange: tone   lines: verdicts, the final one unbroken", loc="right", fontsize=8)
     words.axis("off")
     words.text(0, 1, _facts(verdicts), va="top", fontsize=8, family="monospace", transform=words.transAxes)
     try:
@@ -75,7 +76,7 @@ def _facts(verdicts: Sequence[Verdict]) -> str:
     if not verdicts:
         return "no verdict"
     last = verdicts[-1]
-    lines = [last.kind.value, f"machine {last.machine_probability:.3f}", f"at {last.told_s:.2f} s", f"rule {last.rule}", ""]
+    lines = [last.kind.value, f"machine: {last.machine_probability:.1%}", f"at {last.told_s:.2f} s", f"rule {last.rule}", ""]
     for name, value in list(last.evidence.items())[:MOST_FACTS]:
         shown = f"{value:.3g}" if isinstance(value, float) else str(value)
         lines.append(f"{name[:24]:<24} {shown[:10]}")

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from orchestrator.numbers import mask
 from orchestrator.store.policy import Circuit, CircuitStatus
-from sip.leg import Fact
+from sip.events import Fact
 
 
 def clean(text: str) -> str:

@@ -13,7 +13,7 @@ from orchestrator.lifecycle import State
 from orchestrator.store.pool import Contended, Database, Row
 from orchestrator.store.records import Aftermath, Claim, End, Finished, Outcome, WaitingFor
 from orchestrator.store.rows import json_text
-from sip.leg import Fact
+from sip.events import Fact
 
 MOST_FINISHED_AT_ONCE = 100
 

@@ -14,7 +14,7 @@ from orchestrator.ids import E164, AccountId, CallId, WorkerId
 from orchestrator.lifecycle import State
 from orchestrator.store.pool import Database
 from orchestrator.store.rows import json_text
-from sip.leg import Fact
+from sip.events import Fact
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class NewInbound:
     metadata: str = "{}"
     """JSON object for the agent."""
     ids: Mapping[str, str] = field(default_factory=dict)
-    """As in `sip.leg.Answered`."""
+    """As in `sip.events.Answered`."""
     detail: Mapping[str, Fact] = field(default_factory=dict)
     """For its first event."""
 

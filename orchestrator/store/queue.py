@@ -19,7 +19,7 @@ from orchestrator.store.placements import DueCall, Placement, Staged
 from orchestrator.store.pool import Database, Row
 from orchestrator.store.records import CallerIdChoice, Claim, ClaimedCall, CounterDrift, Occupancy, WaitingFor
 from orchestrator.store.rows import forbidden_of, json_text, trunk_of
-from sip.leg import Fact
+from sip.events import Fact
 
 MOST_CLAIMED_AT_ONCE = 100
 MOST_STAGED_AT_ONCE = 1000
@@ -108,7 +108,7 @@ class QueueStore:
         ids: Mapping[str, str],
         detail: Mapping[str, Fact],
     ) -> bool:
-        """dialing or ringing -> active. `ids` as in `sip.leg.Answered`."""
+        """dialing or ringing -> active. `ids` as in `sip.events.Answered`."""
         return await self._is_ours(
             "record_answer",
             call.call_id,

@@ -12,7 +12,7 @@ from orchestrator.detection import DetectionPolicy
 from orchestrator.ids import E164, AccountId, CallId, DialId, TrunkId
 from orchestrator.lifecycle import State
 from orchestrator.outcomes import AnsweredBy, EndReason, RedialClass
-from sip.leg import Dialled, Fact
+from sip.events import Dialled, Fact
 
 
 class WaitingFor(enum.Enum):

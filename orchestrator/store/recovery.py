@@ -17,7 +17,7 @@ from orchestrator.store.queue import claimed_of
 from orchestrator.store.records import Claim, ClaimedCall, DialGranted
 from orchestrator.store.rows import facts
 from sip.clock import boot_time_s
-from sip.leg import Fact
+from sip.events import Fact
 
 Held = Collection[tuple[CallId, int]]
 """Claims as calls and epochs."""

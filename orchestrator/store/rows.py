@@ -12,7 +12,7 @@ from orchestrator.store.policy import Circuit, CircuitStatus
 from orchestrator.store.pool import Row
 from orchestrator.store.records import DialForbidden, Gate, Outcome, TrunkRow, WaitingFor
 from orchestrator.store.views import AttemptRow, CallRow, DialRow, EventRow
-from sip.leg import Dialled, Fact
+from sip.events import Dialled, Fact
 
 
 def facts(text: str) -> Mapping[str, Fact]:

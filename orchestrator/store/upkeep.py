@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from orchestrator.store.pool import Database
 from orchestrator.store.rows import json_text
-from sip.leg import Fact, RoomName
+from sip.events import Fact
+from sip.leg import RoomName
 
 SWEEP_PERMIT_S = 600.0
 """How long an operator's word lasts that a sweep may end unusually many rooms."""

@@ -10,7 +10,7 @@ from orchestrator.ids import E164, CallId, DialId
 from orchestrator.lifecycle import State
 from orchestrator.outcomes import EndReason
 from orchestrator.store.records import Outcome, WaitingFor
-from sip.leg import Dialled, Fact
+from sip.events import Dialled, Fact
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

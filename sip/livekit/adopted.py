@@ -13,7 +13,8 @@ from collections.abc import Callable
 
 from sip.causes import Reading, cause_of_leave
 from sip.clock import Clock
-from sip.leg import LegRecord, Ringing, RoomEvent
+from sip.events import Ringing, RoomEvent
+from sip.leg import LegRecord
 from sip.livekit.disposition import Unanswered
 from sip.livekit.leg import LegOrders, LiveKitLeg, Stage
 from sip.livekit.rooms import ANSWERED_STATUSES, CALL_STATUS, LeaveNotice, Occupant, Span, between

@@ -19,7 +19,8 @@ from livekit.protocol import sip as proto_sip
 
 from sip.clock import Clock
 from sip.errors import BadPlan, CarrierUnavailable, RoomRefused
-from sip.leg import DialPlan, Finding, Leg, LegRecord, ListeningLost, LiveRoom, Moment, Room, RoomName, RoomPlan
+from sip.events import ListeningLost, Moment
+from sip.leg import DialPlan, Finding, Leg, LegRecord, LiveRoom, Room, RoomName, RoomPlan
 from sip.livekit.adopted import AdoptedLeg
 from sip.livekit.api import LiveKitRefusal, LiveKitServer
 from sip.livekit.checks import LiveKitChecks

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from sip.causes import HangupCause, Reading, Signal, hangup_cause
-from sip.leg import Dialled, DialPlan, Ended, Fact, Moment, Ringing
+from sip.events import Dialled, Ended, Fact, Moment, Ringing
+from sip.leg import DialPlan
 from sip.livekit.failures import DialFailure
 from sip.livekit.rooms import LeaveNotice, overlap
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from livekit.api import ServerError, SipCallError
 
 from sip.causes import NEVER_SENT_TEXTS, NO_CODE_TEXTS, HangupCause, Signal
-from sip.leg import Dialled
+from sip.events import Dialled
 
 
 @dataclass(frozen=True, slots=True)

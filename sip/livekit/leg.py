@@ -19,7 +19,8 @@ from typing import Protocol
 from sip.causes import Reading
 from sip.clock import Clock
 from sip.errors import CarrierUnavailable
-from sip.leg import Answered, DialPlan, Ended, Moment, Ringing, RoomEvent
+from sip.events import Answered, Ended, Moment, Ringing, RoomEvent
+from sip.leg import DialPlan
 from sip.livekit.disposition import REQUEST_ERROR_S, Unanswered, end_of_answered
 from sip.livekit.failures import DialFailure, result_unknown
 from sip.livekit.rooms import ANSWERED_STATUSES, RANG_STATUSES, LeaveNotice, Occupant, Span, between

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sip.clock import Clock
-from sip.leg import AgentJoined, AgentLeft, EndSignal, Moment, OptOut, RoomClosed, RoomEvent, RoomName
+from sip.events import AgentJoined, AgentLeft, EndSignal, Moment, OptOut, RoomClosed, RoomEvent
+from sip.leg import RoomName
 from sip.livekit.leg import LiveKitLeg, Stage
 from sip.livekit.rooms import LeaveNotice, Occupant, Role, Span, View, between
 from sip.livekit.timings import LiveKitTimings

@@ -14,7 +14,8 @@ from uuid import UUID
 
 from livekit.protocol import models as proto_models
 
-from sip.leg import Moment, RoomName
+from sip.events import Moment
+from sip.leg import RoomName
 from sip.livekit.endsignal import END_ATTRIBUTE, OPT_OUT_ATTRIBUTE
 
 CALL_STATUS = "sip.callStatus"

@@ -26,7 +26,7 @@ from livekit.protocol import webhook as proto_webhook
 
 from sip.clock import Clock
 from sip.errors import Error
-from sip.leg import Moment
+from sip.events import Moment
 from sip.livekit.rooms import Deployment, LeaveNotice, Role, reason_name, role_of
 from sip.livekit.timings import LiveKitTimings, Observer
 

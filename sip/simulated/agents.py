@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable, Mapping
 
 from sip.errors import RoomRefused
-from sip.leg import AgentJoined, AgentLeft, EndSignal, Moment, OptOut, RoomEvent
+from sip.events import AgentJoined, AgentLeft, EndSignal, Moment, OptOut, RoomEvent
 from sip.simulated.agenda import Agenda
 
 IDENTITY = "agent-simulated"

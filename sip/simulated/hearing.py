@@ -10,7 +10,8 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from sip.leg import Heard, ListeningPlan, ListeningStarted, Moment, Quiet, RoomEvent, WentQuiet
+from sip.events import Heard, ListeningStarted, Moment, Quiet, RoomEvent, WentQuiet
+from sip.leg import ListeningPlan
 from sip.simulated.agenda import Agenda
 from sip.simulated.audio import SAMPLE_RATE_HZ, frames
 from sip.simulated.steps import LoseMedia, Script, Sound, SoundKind, Words

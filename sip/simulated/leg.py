@@ -14,7 +14,8 @@ from sip.causes import HangupCause, Reading, Signal, cause_of_leave, hangup_caus
 from sip.clock import Clock
 from sip.early_media import with_early_media
 from sip.errors import CarrierUnavailable
-from sip.leg import Answered, Dialled, DialPlan, Digit, EarlyMedia, Ended, Fact, LegRecord, Moment, Ringing, RoomEvent
+from sip.events import Answered, Dialled, Digit, EarlyMedia, Ended, Fact, Moment, Ringing, RoomEvent
+from sip.leg import DialPlan, LegRecord
 from sip.simulated import signals
 from sip.simulated.agenda import Agenda
 from sip.simulated.faults import Faults

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sip.clock import Clock
 from sip.errors import CarrierUnavailable
-from sip.leg import MessagePlayed, Moment, RoomEvent
+from sip.events import MessagePlayed, Moment, RoomEvent
 from sip.simulated.agenda import Agenda
 
 

@@ -7,19 +7,8 @@ from collections.abc import Callable, Mapping
 from uuid import UUID
 
 from sip.clock import Clock
-from sip.leg import (
-    AgentJoined,
-    Answered,
-    DialPlan,
-    LegRecord,
-    LiveRoom,
-    Moment,
-    Ringing,
-    RoomClosed,
-    RoomEvent,
-    RoomName,
-    RoomPlan,
-)
+from sip.events import AgentJoined, Answered, Moment, Ringing, RoomClosed, RoomEvent
+from sip.leg import DialPlan, LegRecord, LiveRoom, RoomName, RoomPlan
 from sip.simulated.agenda import Agenda
 from sip.simulated.agents import IDENTITY, Behaviour, SimulatedAgent
 from sip.simulated.faults import Faults

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from sip.causes import HangupCause
-from sip.leg import E164, Dialled
+from sip.events import Dialled
+from sip.leg import E164
 from sip.simulated.steps import (
     Answer,
     HangUp,
@@ -51,6 +52,11 @@ _GREETING = (
     Sound(SoundKind.SPEECH, 2.6),
     Sound(SoundKind.SILENCE, 0.3),
     Sound(SoundKind.SPEECH, 2.4),
+    Sound(SoundKind.SILENCE, 0.4),
+)
+_LONG_GREETING = (  # which nobody takes for a business that answers at some length, even without a beep
+    *_GREETING,
+    Sound(SoundKind.SPEECH, 3.0),
     Sound(SoundKind.SILENCE, 0.4),
 )
 _MENU = (
@@ -100,10 +106,10 @@ VOICEMAIL_WITH_BEEP = Script(
 )
 VOICEMAIL_WITHOUT_BEEP = Script(
     name="voicemail_without_beep",
-    sentence="Rings for 5 s, then voicemail: a greeting of 6 s, no beep, no hang-up. The agent ends the call after 10 s.",
+    sentence="Rings for 5 s, then voicemail: a greeting of 9 s, no beep, no hang-up. The agent ends the call after 12 s.",
     steps=(Ring(POST_DIAL_DELAY_S), Answer(5.0)),
-    audio=_GREETING,
-    agent_ends_after_s=10.0,
+    audio=_LONG_GREETING,
+    agent_ends_after_s=12.0,
     promise=_AGENT_ENDS,
 )
 FORWARDED_TO_VOICEMAIL = Script(
@@ -294,14 +300,12 @@ LEG_LOST = Script(
 )
 PERSON_INTERRUPTS_MACHINE = Script(
     name="person_interrupts_machine",
-    sentence="Rings for 1 s, then a machine's greeting of 8 s; then a person picks up, and hangs up 18 s after the answer.",
+    sentence="Rings for 1 s, then a machine's greeting of 9 s; then a person picks up, and hangs up 18 s after the answer.",
     steps=(Ring(POST_DIAL_DELAY_S), Answer(1.0), HangUp(18.0)),
     audio=(
-        *_GREETING,
-        _SHORT,
-        Sound(SoundKind.SPEECH, 1.5),
-        Sound(SoundKind.SILENCE, 1.3),
-        Sound(SoundKind.SPEECH, 0.5),
+        *_LONG_GREETING,
+        Sound(SoundKind.SILENCE, 1.2),
+        Sound(SoundKind.SPEECH, 0.7),
         _PAUSE,
     ),
     promise=_HUNG_UP_IN_CALL,
@@ -364,6 +368,13 @@ EARLY_ANNOUNCEMENT = Script(
     ),
     promise=_FORWARDED,
 )
+EARLY_BUSY = Script(
+    name="early_busy",
+    sentence="183 with a busy tone for 5 s, then 480.",
+    steps=(StartEarlyMedia(POST_DIAL_DELAY_S), Refuse(5.0, 480, "Temporarily Unavailable")),
+    early_audio=(Sound(SoundKind.SILENCE, 0.3), Sound(SoundKind.BUSY, 4.7)),
+    promise=_FORWARDED,
+)
 
 SCRIPTS: Mapping[int, Script] = MappingProxyType(
     {
@@ -406,6 +417,7 @@ SCRIPTS: Mapping[int, Script] = MappingProxyType(
         36: FALLS_SILENT,
         37: AUDIO_STOPS,
         38: EARLY_ANNOUNCEMENT,
+        39: EARLY_BUSY,
     }
 )
 """The scripts by NN, the last two digits of their test numbers."""

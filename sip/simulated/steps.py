@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from sip.causes import HangupCause
-from sip.leg import Dialled
+from sip.events import Dialled
 
 
 @dataclass(frozen=True, slots=True)

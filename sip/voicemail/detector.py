@@ -269,5 +269,5 @@ class CallDetector:
 
     def _timing(self, anchor_hop: int) -> Timing | None:
         now_hop = self._utterances.hops
-        spans = self._hindsight.spans(from_hop=anchor_hop, until_hop=now_hop, floor_dbm0=self._floor_dbm0)
-        return measure(spans, anchor_hop=anchor_hop, now_hop=now_hop)
+        past = self._hindsight.look_back(from_hop=anchor_hop, until_hop=now_hop, floor_dbm0=self._floor_dbm0)
+        return measure(past, anchor_hop=anchor_hop, now_hop=now_hop)

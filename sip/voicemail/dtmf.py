@@ -9,7 +9,7 @@ HIGH_HZ = (1_209.0, 1_336.0, 1_477.0, 1_633.0)
 KEYS = ("123A", "456B", "789C", "*0#D")
 
 _TOLERANCE = 0.02  # must take 1.5 %, must refuse 3.5 % (Q.24); half a line's width more for a short key in noise
-_LEAST_SHARE = 0.8
+_LEAST_SHARE, _LESS_IN_NOISE = 0.9, 1.5
 _MOST_TWIST = 8.0  # power of one over the other: 9 dB
 _SHORTEST_S = 0.036  # of 40 ms (Q.24)
 _MOST_GLIDE_HZ = 25.0
@@ -23,7 +23,8 @@ def key(burst: Burst) -> str:
     if not burst.over or burst.duration_s < _SHORTEST_S or len(burst.lines) < 2:
         return ""
     low, high = sorted(burst.lines[:2], key=lambda line: line.hz)
-    if low.share + high.share < _LEAST_SHARE or max(low.share, high.share) > _MOST_TWIST * min(low.share, high.share):
+    least_share = _LEAST_SHARE - _LESS_IN_NOISE * burst.noise
+    if low.share + high.share < least_share or max(low.share, high.share) > _MOST_TWIST * min(low.share, high.share):
         return ""
     longest = burst.longest
     if longest is None or longest.glide_hz > _MOST_GLIDE_HZ or burst.spread_db > _MOST_SPREAD_DB:

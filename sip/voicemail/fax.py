@@ -17,8 +17,10 @@ ANSWERS_WITHIN_S = 1.6
 
 _CNG_HZ, _CNG_OFF_HZ = 1_100.0, 42.0
 _CNG_ON_S = (0.36, 0.62)
+_CNG_TORN_S = 0.12  # of one that comes where CNG comes again, and that lost packets have torn
 _CNG_PERIOD_S = (2.9, 4.1)
 _CNG_PERIODS_LOST = 1
+_CALLS_AGAIN_S = 8.0  # two periods
 _ANSWER_HZ = ((ToneKind.FAX_CED, 2_100.0), (ToneKind.MODEM, 2_225.0))
 _ANSWER_OFF_HZ = 22.0
 _ANSWER_S, _ANSWER_AFTER_SPEECH_S = 1.0, 2.05
@@ -32,28 +34,42 @@ class FaxDetector:
     def __init__(self) -> None:
         self._cng_began_s: float | None = None
         self._answer: tuple[ToneKind, float] | None = None
+        self._calls_until_s: float | None = None
 
     def may_be_cng(self, burst: Burst) -> bool:
         """Whether this burst has CNG's frequency and length."""
         low, high = _CNG_ON_S
+        low = low if self._cng_began_s is None else _CNG_TORN_S
         return burst.over and _is_at(burst, _CNG_HZ, _CNG_OFF_HZ) and low <= burst.duration_s <= high
 
     def repeats(self, burst: Burst) -> float | None:
         """When the burst before began, when this one, which may be CNG, follows it as CNG does."""
-        before, self._cng_began_s = self._cng_began_s, burst.began_s
+        before = self._cng_began_s
+        if before is None or burst.duration_s >= _CNG_ON_S[0]:
+            self._cng_began_s = burst.began_s
         if before is None:
             return None
         low, high = _CNG_PERIOD_S
         period = burst.began_s - before
-        repeated = any(low <= period / turns <= high for turns in range(1, _CNG_PERIODS_LOST + 2))
-        return before if repeated else None
+        if not any(low <= period / turns <= high for turns in range(1, _CNG_PERIODS_LOST + 2)):
+            return None
+        self._calls_until_s = burst.ended_s
+        return before
 
     def may_be_answer(self, burst: Burst) -> bool:
         """Whether this burst has the frequency of an answering tone."""
         return any(_is_at(burst, hz, _ANSWER_OFF_HZ) for _, hz in _ANSWER_HZ)
 
     def goes_on(self, burst: Burst) -> bool:
-        """Whether this burst belongs to the answering tone that was recognised: lost packets have cut it."""
+        """Whether this burst belongs to what was recognised: a calling fax goes on calling, or lost packets have cut a tone."""
+        calls_until_s = self._calls_until_s
+        if (
+            calls_until_s is not None
+            and _is_at(burst, _CNG_HZ, _CNG_OFF_HZ)
+            and burst.began_s - calls_until_s <= _CALLS_AGAIN_S
+        ):
+            self._calls_until_s = max(calls_until_s, burst.ended_s)
+            return True
         if self._answer is None:
             return False
         kind, until_s = self._answer

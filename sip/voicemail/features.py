@@ -1,7 +1,8 @@
 """What the timing of speech comes to at a moment: the numbers that the classifier decides on.
 
 Everything is counted from an anchor: the answer, or the moment after which somebody may have picked up. Nothing here depends on
-the voice, the level or the channel.
+the voice or its level. Two numbers tell how well pauses can be heard on the line at all, so that the classifier trusts them
+accordingly; they say nothing of who speaks.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sip.voicemail.framing import HOP_S
-from sip.voicemail.hindsight import Span
+from sip.voicemail.hindsight import Past
 
 LONG_PAUSE_S = 0.6
 """Pauses between sentences and waits for an answer; shorter ones are breaths."""
 _RECENT_S = 1.5
+_BREATH_S = 0.4
+_WAIT_S = 1.0
+_LONG_UTTERANCE_S = 1.0
 
 FEATURES: Mapping[str, str] = {
     "since_first_s": "since the first speech began",
@@ -35,8 +39,24 @@ FEATURES: Mapping[str, str] = {
     "recent_share": "share of speech in the last 1.5 s (or since the first speech)",
     "utterances": "how many there were",
     "sentences": "how many stretches of speech without a pause of 0.6 s there were",
+    "pause_two_before_s": "the pause before the utterance before the last; 0 if there is none",
+    "longest_inner_pause_s": "the longest pause that is over",
+    "mean_inner_pause_s": "the mean of the pauses that are over",
+    "quiet_beyond_longest_s": "`quiet_s` less the longest pause that is over: a wait is longer than the breaths before it",
+    "long_utterances": "how many utterances of 1 s or more there were",
+    "second_utterance_s": "length of the second utterance so far; 0 if there is none",
+    "utterance_before_last_s": "length of the utterance before the last; 0 if there is none",
+    "inner_pause_1_s": "the first pause that is over; 0 if there is none",
+    "inner_pause_2_s": "the second pause that is over; 0 if there is none",
+    "span_s": "from the first speech to the last",
+    "breaths": "how many pauses of 0.4 s or more are over",
+    "speech_after_pause_s": "speech after the first pause of 0.6 s that is over",
+    "speech_before_pause_s": "speech before it; all speech if there was none",
+    "speech_after_wait_s": "speech after the first pause of 1 s that is over",
+    "contrast_db": "voice over background: how well pauses can be heard",
+    "unrest_db": "standard deviation of the background's level: the same",
 }
-"""Names, in the order of the vector, and what they mean. Seconds where the name ends in `_s`."""
+"""Names, in the order of the vector, and what they mean. Seconds where the name ends in `_s`, decibels in `_db`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +65,8 @@ class Timing:
 
     values: Sequence[float]
     """In the order of `FEATURES`."""
+    first_speech_s: float
+    """When the first speech began, in seconds of the stream."""
 
     @property
     def evidence(self) -> dict[str, float]:
@@ -52,8 +74,9 @@ class Timing:
         return {name: round(value, 3) for name, value in zip(FEATURES, self.values, strict=True)}
 
 
-def measure(spans: Sequence[Span], *, anchor_hop: int, now_hop: int) -> Timing | None:
-    """The features at the end of the hop before `now_hop`, of the utterances from the anchor on; None if there are none."""
+def measure(past: Past, *, anchor_hop: int, now_hop: int) -> Timing | None:
+    """The features at the end of the hop before `now_hop`, of what was heard from the anchor on; None if nobody spoke."""
+    spans = past.spans
     if not spans:
         return None
     first_hop, first_until = spans[0]
@@ -65,10 +88,14 @@ def measure(spans: Sequence[Span], *, anchor_hop: int, now_hop: int) -> Timing |
             sentences[-1] = (sentences[-1][0], span[1])
         else:
             sentences.append(span)
-    pauses = [later[0] - earlier[1] for earlier, later in itertools.pairwise(spans)]
-    pauses.append(quiet)
-    waits = [pause for pause in pauses if pause * HOP_S >= LONG_PAUSE_S]
-    speech = sum(until - begun for begun, until in spans)
+    inner = [later[0] - earlier[1] for earlier, later in itertools.pairwise(spans)]
+    pauses = [*inner, quiet]
+    lengths = [until - begun for begun, until in spans]
+    speech = sum(lengths)
+    longest_inner = max(inner, default=0)
+    paused = _first_of_at_least(LONG_PAUSE_S, inner)
+    waited = _first_of_at_least(_WAIT_S, inner)
+    first_wait = _first_of_at_least(LONG_PAUSE_S, pauses)
     elapsed = max(1, now_hop - first_hop)
     recent_from = max(first_hop, now_hop - round(_RECENT_S / HOP_S))
     recent = sum(until - max(begun, recent_from) for begun, until in spans if until > recent_from)
@@ -79,17 +106,44 @@ def measure(spans: Sequence[Span], *, anchor_hop: int, now_hop: int) -> Timing |
             (first_until - first_hop) * HOP_S,
             (sentences[0][1] - sentences[0][0]) * HOP_S,
             pauses[0] * HOP_S,
-            (waits[0] if waits else 0) * HOP_S,
+            (pauses[first_wait] if first_wait < len(pauses) else 0) * HOP_S,
             quiet * HOP_S,
             max(pauses) * HOP_S,
-            (pauses[-2] if len(pauses) > 1 else 0) * HOP_S,
+            _at(inner, -1) * HOP_S,
             (last_until - last_from) * HOP_S,
-            max(until - begun for begun, until in spans) * HOP_S,
+            max(lengths) * HOP_S,
             max(until - begun for begun, until in sentences) * HOP_S,
             speech * HOP_S,
             speech / elapsed,
             recent / max(1, now_hop - recent_from),
             float(len(spans)),
             float(len(sentences)),
-        )
+            _at(inner, -2) * HOP_S,
+            longest_inner * HOP_S,
+            sum(inner) / max(1, len(inner)) * HOP_S,
+            (quiet - longest_inner) * HOP_S,
+            float(sum(length * HOP_S >= _LONG_UTTERANCE_S for length in lengths)),
+            _at(lengths, 1) * HOP_S,
+            _at(lengths, -2) * HOP_S,
+            _at(inner, 0) * HOP_S,
+            _at(inner, 1) * HOP_S,
+            (last_until - first_hop) * HOP_S,
+            float(sum(pause * HOP_S >= _BREATH_S for pause in inner)),
+            sum(lengths[paused + 1 :]) * HOP_S,
+            sum(lengths[: paused + 1]) * HOP_S,
+            sum(lengths[waited + 1 :]) * HOP_S,
+            past.contrast_db,
+            past.unrest_db,
+        ),
+        first_speech_s=first_hop * HOP_S,
     )
+
+
+def _at(hops: Sequence[int], place: int) -> int:
+    """0 where there is none."""
+    return hops[place] if -len(hops) <= place < len(hops) else 0
+
+
+def _first_of_at_least(length_s: float, pauses: Sequence[int]) -> int:
+    """The place of the first pause that is so long; behind the last if there is none."""
+    return next((place for place, pause in enumerate(pauses) if pause * HOP_S >= length_s), len(pauses))

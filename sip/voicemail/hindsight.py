@@ -9,6 +9,7 @@ of ten, and from 4.3 to 0.3 s in babble. Responsible for spans only; knows neith
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +45,18 @@ _SPEECH_BESIDE_HOPS = 5
 
 Span = tuple[int, int]
 """Hops of the stream, the second not included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What was heard, as it looks from a moment."""
+
+    spans: Sequence[Span] = ()
+    """Speech; pauses of less than 200 ms are in it."""
+    contrast_db: float = 0.0
+    """By how much the voice is louder than the background: short pauses and soft words are sure only where it is large."""
+    unrest_db: float = 0.0
+    """Standard deviation of the levels below the middle between them: noise has 1 to 3, babble and music 5 and more."""
 
 
 class Hindsight:
@@ -86,8 +99,8 @@ class Hindsight:
         begin, end = max(0, from_hop - self._first), max(0, min(until_hop, self._hops) - self._first)
         self._stood_out[begin:end] = False
 
-    def spans(self, *, from_hop: int, until_hop: int, floor_dbm0: float) -> list[Span]:
-        """Speech between two hops (at most the last 12 s of it); pauses of less than 200 ms are in it.
+    def look_back(self, *, from_hop: int, until_hop: int, floor_dbm0: float) -> Past:
+        """What was heard between two hops (at most the last 12 s of it).
 
         `floor_dbm0`: of the noise at the end.
         """
@@ -100,7 +113,7 @@ class Hindsight:
                 stood_out[max(0, at - _FORGOTTEN_HOPS) : at] = False
         standing = int(np.count_nonzero(stood_out))
         if standing < _LEAST_SPEECH_HOPS:
-            return []
+            return Past()
         levels = self._levels[begin:end]
         smooth = np.convolve(levels, _LOUD_SMOOTHING, mode="same")[stood_out]
         loudest = min(_LOUDEST_HOPS, standing)
@@ -112,7 +125,12 @@ class Hindsight:
         middle = background + _BETWEEN * (voice - background)
         threshold = max(voice - _AT_MOST_BELOW_DB, min(voice - _AT_LEAST_BELOW_DB, middle))
         loud = np.convolve(levels > threshold, np.ones(2 * _SPREAD_HOPS + 1), mode="same") > 0
-        return _bridged(np.flatnonzero(stood_out & loud), first=begin + self._first)
+        low = levels[levels < middle]
+        return Past(
+            spans=_bridged(np.flatnonzero(stood_out & loud), first=begin + self._first),
+            contrast_db=voice - background,
+            unrest_db=float(low.std()) if low.size >= _LEAST_SPEECH_HOPS else 0.0,
+        )
 
 
 def _with_vowels(stood_out: npt.NDArray[np.bool_], tonal: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

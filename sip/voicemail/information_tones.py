@@ -2,6 +2,14 @@
 
 ITU-T E.180 has 950, 1,400 and 1,800 Hz of 330 ms each; Bellcore's (GR-1162) differ a little in frequency and length, and the
 difference is the class. Lengths are measured against the third tone, which is always a long one.
+
+    class  first   second (H: the higher frequency; S, L: short, long)
+    IC     S       S
+    VC     H L     S
+    RO'    S       H L
+    RO''   H S     L
+    NC'    H L     H L
+    NC''   L       L
 """
 
 from __future__ import annotations
@@ -12,19 +20,9 @@ from dataclasses import dataclass, replace
 
 from sip.voicemail.measuring import Burst, Stretch
 
-CLASSES = {
-    # first tone high, first long, second high, second long
-    (False, False, False, False): "IC",
-    (True, True, False, False): "VC",
-    (False, False, True, True): "RO'",
-    (True, False, False, True): "RO''",
-    (True, True, True, True): "NC'",
-    (False, True, False, True): "NC''",
-}
-
 _BANDS_HZ = ((885.0, 1_015.0), (1_335.0, 1_465.0), (1_735.0, 1_865.0))
 _CHANGE_S = 0.06  # shorter is the change from one tone to the next
-_SHORTEST_S, _LONGEST_S = 0.18, 0.5
+_SHORTEST_S, _LONGEST_S = 0.1, 0.5  # lost packets take some of one
 COMPLETE_WITHIN_S = 1.3
 """After a first tone, the other two have been heard so much later."""
 _MOST_GAP_S = 0.14  # a gap of 30 ms, and lost packets beside it
@@ -32,7 +30,8 @@ _SAME_HZ = 25.0
 _LOW_HIGH_HZ = ((913.8, 985.2), (1_370.6, 1_428.5))
 _THIRD_HZ = 1_776.7
 _CLASS_HZ = 14.0
-_LONG_S, _MIDDLE_S = 0.380, 0.327
+_SHORT_S, _LONG_S = 0.274, 0.380
+_LEAST_SCALE, _MOST_SCALE = 0.85, 1.06  # a third tone that is much too short has lost an end
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +74,11 @@ class InformationTonesDetector:
         tones = list(self._latest)
         return any(_are_in_order(*tones[-count:], begun=True) for count in (1, 2) if len(tones) >= count)
 
+    @property
+    def two_came(self) -> bool:
+        """Whether what came last is the first two tones: no beep is like that."""
+        return len(self._latest) >= 2 and _are_in_order(*list(self._latest)[-2:])
+
 
 def _are_in_order(*tones: Stretch, begun: bool = False) -> bool:
     """The three tones, or the first of them; one that has only begun may be short."""
@@ -87,10 +91,19 @@ def _are_in_order(*tones: Stretch, begun: bool = False) -> bool:
 def _class(first: Stretch, second: Stretch, third: Stretch) -> str:
     if abs(third.hz - _THIRD_HZ) > _CLASS_HZ:
         return ""
-    scale = min(1.2, max(0.85, _LONG_S / third.duration_s))
-    key: list[bool] = []
+    highs: list[bool] = []
     for tone, (low, high) in zip((first, second), _LOW_HIGH_HZ, strict=True):
         if min(abs(tone.hz - low), abs(tone.hz - high)) > _CLASS_HZ:
             return ""
-        key += [abs(tone.hz - high) < abs(tone.hz - low), tone.duration_s * scale > _MIDDLE_S]
-    return CLASSES.get((key[0], key[1], key[2], key[3]), "")
+        highs.append(abs(tone.hz - high) < abs(tone.hz - low))
+    # Frequencies say most, and no lost packet changes them; only two pairs of classes differ in their lengths alone.
+    match highs:
+        case [False, True]:
+            return "RO'"
+        case [True, True]:
+            return "NC'"
+        case [True, False]:
+            return "VC" if first.duration_s > second.duration_s else "RO''"
+        case _:
+            scale = min(_MOST_SCALE, max(_LEAST_SCALE, _LONG_S / third.duration_s))
+            return "NC''" if (first.duration_s + second.duration_s) * scale > _SHORT_S + _LONG_S else "IC"

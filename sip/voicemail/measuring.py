@@ -5,43 +5,28 @@ Responsible for figures, in pure functions of a burst's hops and samples. Does n
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
 from dataclasses import dataclass, field
 
-import numpy as np
-import numpy.typing as npt
-
-from sip.voicemail.framing import HOP_RATE_HZ, HOP_S, HOP_SAMPLES
-
-LOWEST_HZ, HIGHEST_HZ = 350.0, 2_600.0
-"""Where lines are looked for."""
+from sip.voicemail.framing import HOP_S, HOP_SAMPLES, Samples
+from sip.voicemail.lines import MOST_SAMPLES, NO_LINES, Line, Lines, lines_of
 
 GLIDE_HZ = 65.0
 """A frequency that moves further from one hop to the next has jumped, unless it has moved alike before or after."""
 _SWEEP_HZ, _SWEEP_CHANGE_HZ = 220.0, 60.0
 _SOFT = 6.0
-_STANDS_OUT_DB = 4.0  # what neither begins nor ends with a change of level is no tone; its lines are not worth a transform
+_STANDS_OUT_DB = 2.5  # what neither begins nor ends with a change of level is no tone; its lines are not worth a transform
 _LOST = 0.003  # of its level: a hop that a lost packet has emptied; no beat goes so low in 10 ms
 _STRAYS = 0.2  # of a stretch's hops, at the edges of lost packets, do not count against its steadiness
 
-_FINE_POINTS = 4_096
-_FINE_HZ = HOP_RATE_HZ / _FINE_POINTS
-_FINE_HOPS = 40
-_FINE_LOW, _FINE_HIGH = round(200 / _FINE_HZ), round(3_600 / _FINE_HZ)
-_UNDERTONES = (0.5, 1.5, 1 / 3, 2 / 3, 4 / 3, 0.75, 1.25)
+_CORE_S, _CORE_HOPS, _CORE_WOBBLE_HZ, _CORE_LOUDER = 0.15, 10, 3.0, 1.0
 
-Floats = npt.NDArray[np.float64]
-Samples = npt.NDArray[np.int16]
+BEFORE_HOPS = 15
+"""So many hops before a burst are looked at: 150 ms."""
 
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One frequency of a burst's fine spectrum."""
-
-    hz: float
-    share: float
-    """Of the power between 200 and 3,600 Hz."""
+_FINE_HOPS = MOST_SAMPLES // HOP_SAMPLES
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +71,9 @@ class Burst:
     """Those of 30 ms and more, in order of time."""
     lines: tuple[Line, ...]
     """Strongest first, three, of the last 0.4 s of its longest stretch; none when it does not stand out from its neighbours."""
+    line_width_hz: float
+    first_share: float
+    """These two: as in Lines."""
     purity: float
     """Median share of the one or two best peaks in a window of 32 ms."""
     dual: float
@@ -99,11 +87,17 @@ class Burst:
     noise: float
     """Power of the softest 10 ms just before and after it, lost packets left out, over its own."""
     undertone: float
-    """Power at simple fractions of its frequency, where a voice has more harmonics, over its own; its second line left out."""
+    """As in Lines."""
     coverage: float
     """Share of its hops that were tonal."""
     heard_before_s: float
     """How much sound that was no burst, at most 9 dB softer, came before it."""
+    softer_db: float
+    """How far it stays below the loudest 0.3 s of that sound; 0 when it does not."""
+    beside: float
+    """The greatest power from 150 to 30 ms before it, over its own."""
+    core: Burst | None = None
+    """A long steady part of it that something else, as soft or softer, came before; measured for itself."""
 
     @property
     def duration_s(self) -> float:
@@ -123,6 +117,8 @@ class Track:
     before: list[float]
     """Mean squares of the hops just before the first tonal one."""
     heard_before_s: float = 0.0
+    loudest_before: float = 0.0
+    """Power that 0.3 s of the sound before it reached; 0: there was not so much."""
     hops: list[int] = field(default_factory=list)
     hz: list[float] = field(default_factory=list)
     second_hz: list[float] = field(default_factory=list)
@@ -171,15 +167,16 @@ def measured(track: Track, *, held: Samples, told_hop: int, over: bool) -> Burst
         ended = float(told_hop - origin)
     stretches = _stretches(track, origin + began, origin + ended)
     first, after = int(began + 1e-6), math.ceil(ended - 1e-6) + 1
+    beside = max(squares[max(0, first - BEFORE_HOPS) : max(0, first - 3)], default=0.0)
     before = max(squares[max(0, first - 3) : first], default=0.0)
     rest = squares[after : after + 4]
     steady = [power for power in (track.powers[1:-1] if len(track.powers) > 4 else track.powers) if power > level / 4]
     rise_db = 10 * math.log10((level + 1) / (before + 1))
     fall_db = 10 * math.log10((level + 1) / (sum(rest) / len(rest) + 1)) if over and rest else 99.0
-    lines: tuple[Line, ...] = ()
-    undertone = 0.0
+    core = _core(track, stretches) if over else None
+    lines = NO_LINES
     if max(rise_db, fall_db) >= _STANDS_OUT_DB:
-        lines, undertone = _lines(track, stretches, held, told_hop - held.size // HOP_SAMPLES, level)
+        lines = _lines(track, stretches, held, told_hop - held.size // HOP_SAMPLES, level)
     return Burst(
         began_s=(origin + began) * HOP_S,
         ended_s=(origin + ended) * HOP_S,
@@ -188,16 +185,46 @@ def measured(track: Track, *, held: Samples, told_hop: int, over: bool) -> Burst
         from_start=origin + began < 1.5,
         mean_square=level,
         stretches=stretches,
-        lines=lines,
+        lines=lines.strongest,
+        line_width_hz=lines.width_hz,
+        first_share=lines.first_share,
         purity=median(track.shares),
         dual=sum(1 for hz in track.second_hz if hz) / len(track.hops),
         spread_db=_spread_db(steady),
         rise_db=rise_db,
         noise=_softest([*squares[max(0, first - 3) : first], *rest], level),
         fall_db=fall_db,
-        undertone=undertone,
+        undertone=lines.undertone,
         coverage=min(1.0, len(track.hops) / (track.hops[-1] - track.hops[0] + 1)),
         heard_before_s=track.heard_before_s,
+        softer_db=max(0.0, 10 * math.log10((track.loudest_before + 1) / (level + 1))),
+        beside=beside / (level + 1),
+        core=None if core is None else measured(core, held=held, told_hop=told_hop, over=over),
+    )
+
+
+def _core(track: Track, stretches: tuple[Stretch, ...]) -> Track | None:
+    """Of a burst in pieces, a tone of its own that the pieces before it but led to."""
+    steady = [one for one in stretches[1:] if one.duration_s >= _CORE_S and one.wobble_hz <= _CORE_WOBBLE_HZ]
+    if not steady:
+        return None
+    longest = max(steady, key=lambda stretch: stretch.duration_s)
+    hops = range(math.ceil(longest.began_s / HOP_S - 1e-6), math.ceil(longest.ended_s / HOP_S - 1e-6))
+    begin, end = bisect.bisect_left(track.hops, hops.start), bisect.bisect_left(track.hops, hops.stop)
+    if end - begin < _CORE_HOPS or median(track.powers[begin:end]) < _CORE_LOUDER * median(track.powers[:begin]):
+        return None
+    since = track.hops[begin] - track.hops[0]
+    return Track(
+        before=(track.before + track.mean_squares[:since])[-BEFORE_HOPS:],
+        heard_before_s=track.heard_before_s,
+        loudest_before=track.loudest_before,
+        hops=track.hops[begin:end],
+        hz=track.hz[begin:end],
+        second_hz=track.second_hz[begin:end],
+        shares=track.shares[begin:end],
+        powers=track.powers[begin:end],
+        mean_squares=track.mean_squares[since:],
+        last_hop=track.hops[end - 1],
     )
 
 
@@ -269,48 +296,17 @@ def _straight(hops: list[int], hz: list[float]) -> tuple[float, float, float]:
     return slope, start, math.sqrt(sum(off[:kept]) / kept)
 
 
-def _lines(
-    track: Track, stretches: tuple[Stretch, ...], held: Samples, held_from_hop: int, level: float
-) -> tuple[tuple[Line, ...], float]:
-    """The fine spectrum's three lines, and the undertone."""
+def _lines(track: Track, stretches: tuple[Stretch, ...], held: Samples, held_from_hop: int, level: float) -> Lines:
+    """Of the last 0.4 s of the longest stretch."""
     longest = max(stretches, key=lambda stretch: stretch.ended_s - max(stretch.began_s, held_from_hop * HOP_S), default=None)
     if longest is None:
-        return (), 0.0
+        return NO_LINES
     end = min(int(longest.ended_s / HOP_S + 1e-6), track.last_hop + 1, held_from_hop + held.size // HOP_SAMPLES)
     begin = max(math.ceil(longest.began_s / HOP_S - 1e-6), end - _FINE_HOPS, held_from_hop)
     begin, end = _without_gaps(track, begin, end, level)
     if end - begin < 3:
-        return (), 0.0
-    samples = held[(begin - held_from_hop) * HOP_SAMPLES : (end - held_from_hop) * HOP_SAMPLES].astype(np.float64)
-    spectrum = np.fft.rfft((samples - samples.mean()) * np.hanning(samples.size), _FINE_POINTS)
-    power = np.square(spectrum.real) + np.square(spectrum.imag)
-    total = float(power[_FINE_LOW:_FINE_HIGH].sum()) + 1e-9
-    half = math.ceil(2 * HOP_RATE_HZ / samples.size / _FINE_HZ)  # a Hann window's main lobe
-    rest = power.copy()
-    low, high = round(LOWEST_HZ / _FINE_HZ), round(HIGHEST_HZ / _FINE_HZ)
-    lines = []
-    for _ in range(3):
-        peak = int(rest[low:high].argmax()) + low
-        left, middle, right = (math.log(value + 1e-9) for value in rest[peak - 1 : peak + 2].tolist())
-        bend = left - 2 * middle + right
-        off = max(-0.5, min(0.5, (left - right) / (2 * bend))) if bend < 0 else 0.0
-        lines.append(Line(hz=(peak + off) * _FINE_HZ, share=float(rest[peak - half : peak + half + 1].sum()) / total))
-        rest[peak - half : peak + half + 1] = 0
-    return tuple(lines), _undertone(power, lines, half)
-
-
-def _undertone(power: Floats, lines: list[Line], half: int) -> float:
-    peak = round(lines[0].hz / _FINE_HZ)
-    main = float(power[peak - half : peak + half + 1].sum()) + 1e-9
-    for line in lines[:2]:
-        at = round(line.hz / _FINE_HZ)
-        power[max(0, at - 2 * half) : at + 2 * half + 1] = 0
-    most = 0.0
-    for ratio in _UNDERTONES:
-        at = round(peak * ratio)
-        if _FINE_LOW <= at < _FINE_HIGH:
-            most = max(most, float(power[max(0, at - half) : at + half + 1].sum()))
-    return most / main
+        return NO_LINES
+    return lines_of(held[(begin - held_from_hop) * HOP_SAMPLES : (end - held_from_hop) * HOP_SAMPLES])
 
 
 def _without_gaps(track: Track, begin: int, end: int, level: float) -> tuple[int, int]:

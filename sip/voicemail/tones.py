@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sip.voicemail import dtmf
-from sip.voicemail.beeps import is_beep
+from sip.voicemail.beeps import beep_in
 from sip.voicemail.bursts import LAG_HOPS, BurstFinder
 from sip.voicemail.events import Tone, ToneKind
 from sip.voicemail.fax import ANSWERS_WITHIN_S, CNG_REPEATS_WITHIN_S, FaxDetector
@@ -26,6 +26,7 @@ from sip.voicemail.spectrum import Flags, Spectra, level_dbm0
 __all__ = ["LAG_HOPS", "ToneDetector"]
 
 _OTHER_S, _OTHER_PURITY, _OTHER_WOBBLE_HZ = 2.5, 0.85, 12.0
+_OTHER_ONE_STRETCH = 0.8  # music has more notes
 _SAME_BEEP_S, _SAME_BEEP_HZ = 0.15, 15.0
 _TWO_AT_ONCE, _SECOND_SHARE = 0.5, 0.08
 _SWEEP_HZ = 60.0
@@ -114,8 +115,10 @@ class ToneDetector:
         return self._beep(burst) if burst.over else self._other(burst)
 
     def _beep(self, burst: Burst) -> list[Tone]:
-        if not is_beep(burst):
+        found = beep_in(burst)
+        if found is None:
             return []
+        burst = found
         last = self._last_beep
         beep = _tone(ToneKind.BEEP, burst)
         if last is not None and burst.began_s - last.ended_s <= _SAME_BEEP_S:
@@ -138,6 +141,8 @@ class ToneDetector:
 
     def _wait_s(self, burst: Burst) -> float:
         """How long to wait before a beep is told that may be the beginning of something else; 0 after a greeting."""
+        if self._information_tones.two_came:
+            return COMPLETE_WITHIN_S
         if burst.heard_before_s >= SPOKEN_S:
             return 0.0
         if self._fax.may_be_cng(burst):
@@ -149,6 +154,7 @@ class ToneDetector:
     def _other(self, burst: Burst) -> list[Tone]:
         longest = burst.longest
         steady = longest is not None and longest.wobble_hz <= _OTHER_WOBBLE_HZ and burst.purity >= _OTHER_PURITY
+        steady = steady and longest is not None and longest.duration_s >= _OTHER_ONE_STRETCH * burst.duration_s
         return [_tone(ToneKind.OTHER, burst)] if steady and burst.duration_s >= _OTHER_S else []
 
     def _mark(self, burst: Burst) -> None:

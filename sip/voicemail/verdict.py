@@ -5,7 +5,7 @@
                                                        others: words, late speech)
 
 Evidence adds up as log odds: timing (calibrated), a beep, words. Told early, acted on late: the first verdict asks for less
-than the final one, and at the time limit what is not probable is `uncertain`.
+than the final one, and at the time limit what is not probable is `uncertain`. What is asked for: `demands.py`.
 
 Knows no audio and no policy; times are seconds of the stream, and are given to it.
 """
@@ -13,11 +13,10 @@ Knows no audio and no policy; times are seconds of the stream, and are given to 
 from __future__ import annotations
 
 import enum
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-from sip.voicemail.events import DetectorSettings, Fact, Kind, Pace, Stage, Tone, ToneKind, Verdict
+from sip.voicemail.demands import DEMANDS, demanded, log_odds, probability_of
+from sip.voicemail.events import DetectorSettings, Fact, Kind, Stage, Tone, ToneKind, Verdict
 from sip.voicemail.features import FEATURES, Timing
 
 DECISION_S = 0.2
@@ -50,51 +49,6 @@ _REVISABLE = frozenset({Kind.NOTHING, Kind.UNCERTAIN, Kind.CALL_PROGRESS})
 _PICKED_UP_FROM = frozenset({Kind.MACHINE, Kind.VOICEMAIL, Kind.SCREENING, Kind.MENU, Kind.MAILBOX_FULL})
 
 
-@dataclass(frozen=True, slots=True)
-class Demands:
-    """How probable it must be, as probabilities of a machine: at least for machines, at most for people."""
-
-    first_machine: float
-    first_person: float
-    final_machine: float
-    """Before the time limit."""
-    final_person: float
-    limit_machine: float
-    """At the time limit."""
-    limit_person: float
-    limit_after_speech_s: float
-    """The time limit, if the settings have no earlier one."""
-    pick_up: float
-    """Of speech with the timing of a person after a machine's verdict."""
-    pick_up_after_beep: float
-
-
-_DEMANDS: Mapping[Pace, Demands] = {
-    Pace.CAREFUL: Demands(
-        first_machine=0.85,
-        first_person=0.15,
-        final_machine=0.98,
-        final_person=0.03,
-        limit_machine=0.85,
-        limit_person=0.3,
-        limit_after_speech_s=math.inf,
-        pick_up=0.03,
-        pick_up_after_beep=0.3,
-    ),
-    Pace.FAST: Demands(
-        first_machine=0.75,
-        first_person=0.2,
-        final_machine=0.93,
-        final_person=0.06,
-        limit_machine=0.75,
-        limit_person=0.4,
-        limit_after_speech_s=4.0,
-        pick_up=0.03,
-        pick_up_after_beep=0.3,
-    ),
-}
-
-
 class _Phase(enum.Enum):
     UNANSWERED = "unanswered"
     DECIDING = "deciding"
@@ -107,7 +61,7 @@ class Judge:
 
     def __init__(self, *, settings: DetectorSettings) -> None:
         self._settings = settings
-        self._demands = _DEMANDS[settings.pace]
+        self._demands = DEMANDS[settings.pace]
         self._shift = (settings.sensitivity - 0.5) * _SENSITIVITY_LOG_ODDS
         self._phase = _Phase.UNANSWERED
         self._answered_s = 0.0
@@ -193,7 +147,7 @@ class Judge:
             return self._consider_late(told_s, timing, probability)
         if self._phase is not _Phase.DECIDING:
             return []
-        at_limit = told_s + DECISION_S > self._limit_s(told_s, timing) + 1e-6
+        at_limit = told_s + DECISION_S > self._limit_s(timing) + 1e-6
         if timing is None:
             return [self._nothing(told_s)] if at_limit else []
         return self._decide(told_s, timing, self._believe(probability), at_limit=at_limit)
@@ -214,19 +168,19 @@ class Judge:
             return [self._nothing(told_s)]
         return self._decide(told_s, timing, self._believe(probability), at_limit=True)
 
-    def _limit_s(self, told_s: float, timing: Timing | None) -> float:
+    def _limit_s(self, timing: Timing | None) -> float:
         limit_s = self._answered_s + self._settings.final_after_answer_s
         if timing is None:
             return limit_s
         after_speech_s = min(self._settings.final_after_speech_s, self._demands.limit_after_speech_s)
-        return min(limit_s, told_s - timing.values[_SINCE_FIRST] + after_speech_s)
+        return min(limit_s, timing.first_speech_s + after_speech_s)
 
     def _decide(self, told_s: float, timing: Timing, probability: float, *, at_limit: bool) -> list[Verdict]:
         demands = self._demands
         asked = _shifted(probability, self._shift)
-        machine, person = (
-            (demands.limit_machine, demands.limit_person) if at_limit else (demands.final_machine, demands.final_person)
-        )
+        since_s = timing.values[_SINCE_FIRST]
+        machine = demands.limit_machine if at_limit else demanded(demands.final_machine, since_s)
+        person = demands.limit_person if at_limit else demanded(demands.final_person, since_s)
         rule = "time_limit" if at_limit else "timing"
         if asked >= machine:
             return [self._final(self._machine_kind(), probability, told_s, rule, self._evidence(timing))]
@@ -236,9 +190,9 @@ class Judge:
             return [self._final(Kind.UNCERTAIN, probability, told_s, rule, self._evidence(timing))]
         if self._first_told:
             return []
-        if asked >= demands.first_machine:
+        if asked >= demanded(demands.first_machine, since_s):
             return [self._tell(Stage.FIRST, self._machine_kind(), probability, told_s, rule, self._evidence(timing))]
-        if asked <= demands.first_person:
+        if asked <= demanded(demands.first_person, since_s):
             return [self._tell(Stage.FIRST, Kind.PERSON, probability, told_s, rule, self._evidence(timing))]
         return []
 
@@ -250,9 +204,10 @@ class Judge:
             return []
         believed = self._believe(probability)
         asked = _shifted(believed, self._shift)
-        if asked >= self._demands.final_machine:
+        since_s = timing.values[_SINCE_FIRST]
+        if asked >= demanded(self._demands.final_machine, since_s):
             return [self._final(self._machine_kind(), believed, told_s, "timing", self._evidence(timing))]
-        if asked <= self._demands.final_person:
+        if asked <= demanded(self._demands.final_person, since_s):
             return [self._final(Kind.PERSON, believed, told_s, "timing", self._evidence(timing))]
         return []
 
@@ -285,14 +240,14 @@ class Judge:
 
     def _believe(self, probability: float) -> float:
         """Timing, beep and words together."""
-        log_odds = _log_odds(probability)
+        believed = log_odds(probability)
         if self._beep is not None:
-            log_odds += _BEEP_LOG_ODDS
+            believed += _BEEP_LOG_ODDS
         if self._strong is not None:
-            log_odds += _STRONG_PHRASE_LOG_ODDS
+            believed += _STRONG_PHRASE_LOG_ODDS
         elif self._leaning is not None:
-            log_odds += _WEAK_PHRASE_LOG_ODDS * (-1 if self._leaning is Kind.PERSON else 1)
-        return _probability(log_odds)
+            believed += _WEAK_PHRASE_LOG_ODDS * (-1 if self._leaning is Kind.PERSON else 1)
+        return probability_of(believed)
 
     def _evidence(self, timing: Timing | None) -> dict[str, Fact]:
         evidence: dict[str, Fact] = dict(timing.evidence) if timing is not None else {}
@@ -332,14 +287,5 @@ def _tone_evidence(tone: Tone) -> dict[str, Fact]:
     }
 
 
-def _log_odds(probability: float) -> float:
-    bounded = min(max(probability, 1e-4), 1 - 1e-4)
-    return math.log(bounded / (1 - bounded))
-
-
-def _probability(log_odds: float) -> float:
-    return 1 / (1 + math.exp(-log_odds))
-
-
-def _shifted(probability: float, log_odds: float) -> float:
-    return _probability(_log_odds(probability) + log_odds)
+def _shifted(probability: float, by_log_odds: float) -> float:
+    return probability_of(log_odds(probability) + by_log_odds)

@@ -27,7 +27,7 @@ from orchestrator.store.pool import Database
 from orchestrator.store.queue import QueueStore
 from orchestrator.store.records import Outcome
 from orchestrator.store.workers import WorkerStore
-from sip.leg import Dialled
+from sip.events import Dialled
 
 ACCOUNTS = 2_000
 TRUNKS = 20

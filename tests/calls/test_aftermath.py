@@ -14,7 +14,7 @@ from orchestrator.redial import SUPPRESSED_S
 from orchestrator.store.records import Aftermath, ClaimedCall, RedialPolicy, TrunkVerdict
 from sip.causes import HangupCause, Signal
 from sip.clock import Clock
-from sip.leg import Answered, Dialled, Ended, Moment, Ringing
+from sip.events import Answered, Dialled, Ended, Moment, Ringing
 from tests.fixtures.claims import a_claimed_call
 
 SCALE = 40.0

@@ -12,7 +12,7 @@ from orchestrator.outcomes import AnsweredBy, EndReason
 from orchestrator.store.policy import AccountChange
 from orchestrator.store.records import CancelResult
 from sip.errors import CarrierUnavailable
-from sip.leg import Dialled
+from sip.events import Dialled
 from sip.simulated import callees
 from sip.simulated.scripts import SCRIPTS, number_of
 from sip.simulated.steps import Script

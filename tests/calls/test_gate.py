@@ -23,7 +23,7 @@ from orchestrator.store.policy import AccountChange
 from orchestrator.store.pool import Database
 from orchestrator.store.records import CancelResult, DialForbidden, Gate, WaitingFor
 from orchestrator.store.views import CallView
-from sip.leg import Dialled
+from sip.events import Dialled
 from sip.simulated import callees
 from tests.fixtures.claims import a_claimed_call
 from tests.fixtures.orchestra import PATIENCE_S, SCALE, Orchestra

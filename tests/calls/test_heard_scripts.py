@@ -72,6 +72,22 @@ async def test_what_answers_is_met_as_the_policy_says_and_people_are_talked_to(
     assert answered_by in (None, outcome.answered_by)
 
 
+@pytest.mark.parametrize(
+    ("to", "reason", "rule"),
+    [
+        (callees.EARLY_ANNOUNCEMENT, EndReason.SIP_FAILED_UNREACHABLE, "early_media_sit"),
+        (callees.EARLY_BUSY, EndReason.USER_BUSY, "early_media_busy"),
+    ],
+)
+async def test_what_is_heard_before_the_answer_decides_the_end_reason(
+    listening: Orchestra, to: str, reason: EndReason, rule: str
+):
+    outcome = (await call(listening, to)).call.outcome
+    assert outcome is not None
+    assert (outcome.reason, outcome.evidence["inferred"]) == (reason, rule)
+    assert outcome.answered_by is None
+
+
 async def test_a_recorded_message_is_left_on_a_mailbox_after_its_beep(listening: Orchestra, tmp_path: Path):
     path = tmp_path / "bye.wav"
     with wave.open(str(path), "wb") as file:

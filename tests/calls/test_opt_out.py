@@ -12,7 +12,8 @@ from orchestrator.outcomes import EndReason
 from orchestrator.store.donotcall import DoNotCallStore
 from orchestrator.store.policy import AccountChange
 from orchestrator.store.records import DialForbidden, Gate
-from sip.leg import Dialled, RoomName
+from sip.events import Dialled
+from sip.leg import RoomName
 from sip.simulated import callees
 from sip.simulated.agents import SimulatedAgent
 from tests.fixtures.orchestra import Orchestra

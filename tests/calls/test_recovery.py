@@ -28,7 +28,7 @@ from orchestrator.store.views import CallView
 from orchestrator.store.workers import WorkerStore
 from sip.clock import Clock
 from sip.errors import CarrierUnavailable
-from sip.leg import Dialled
+from sip.events import Dialled
 from sip.simulated import callees, scripts
 from sip.simulated.carrier import SimulatedCarrier, World
 from sip.simulated.scripts import number_of

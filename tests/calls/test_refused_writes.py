@@ -12,7 +12,7 @@ from orchestrator.errors import BadInput
 from orchestrator.lifecycle import State
 from orchestrator.outcomes import EndReason
 from orchestrator.store.views import CallView
-from sip.leg import Dialled
+from sip.events import Dialled
 from sip.simulated import callees
 from tests.fixtures.orchestra import Orchestra
 

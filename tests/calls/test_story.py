@@ -8,7 +8,7 @@ from orchestrator.calls.orders import Order
 from orchestrator.calls.story import Story
 from orchestrator.outcomes import EndReason
 from sip.causes import HangupCause, Signal
-from sip.leg import Answered, Dialled, Ended, Moment, Ringing
+from sip.events import Answered, Dialled, Ended, Moment, Ringing
 
 
 def ended(at_s: float, cause: HangupCause, **signal) -> Ended:

@@ -25,7 +25,8 @@ from orchestrator.store.records import Outcome
 from orchestrator.store.views import CallView
 from sip.clock import Clock
 from sip.errors import CarrierUnavailable
-from sip.leg import Fact, ListeningLost, ListeningStarted, Moment, Quiet, Room, RoomEvent, RoomPlan
+from sip.events import Fact, ListeningLost, ListeningStarted, Moment, Quiet, RoomEvent
+from sip.leg import Room, RoomPlan
 from sip.simulated import callees
 from sip.simulated.carrier import SimulatedCarrier
 from sip.simulated.leg import SimulatedLeg

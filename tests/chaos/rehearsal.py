@@ -34,7 +34,8 @@ from orchestrator.store.recovery import RecoveryStore
 from orchestrator.store.trunks import TrunkStore
 from orchestrator.store.views import NewCall
 from orchestrator.store.workers import WorkerStore
-from sip.leg import Dialled, RoomName
+from sip.events import Dialled
+from sip.leg import RoomName
 from tests.chaos.desk import Desk
 from tests.chaos.forbidden import Stop
 from tests.chaos.limits import Limits, Watch

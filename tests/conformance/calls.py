@@ -7,7 +7,8 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from sip.leg import AgentJoined, AgentLeft, DialPlan, Ended, Leg, LiveRoom, Room, RoomEvent, RoomPlan
+from sip.events import AgentJoined, AgentLeft, Ended, RoomEvent
+from sip.leg import DialPlan, Leg, LiveRoom, Room, RoomPlan
 from sip.simulated.steps import Script
 from tests.conformance.rig import PATIENCE_REAL_S, FarEnd, Rig, dial_plan, room_plan
 

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from sip.causes import HangupCause
-from sip.leg import AgentJoined, Answered, Carrier, Dialled, Ended, LegRecord, Moment, Ringing, RoomName
+from sip.events import AgentJoined, Answered, Dialled, Ended, Moment, Ringing
+from sip.leg import Carrier, LegRecord, RoomName
 from sip.simulated import scripts
 from tests.conformance.calls import TestCall
 from tests.conformance.rig import Rig

@@ -12,7 +12,8 @@ import pytest
 
 from sip.causes import HangupCause
 from sip.errors import BadPlan
-from sip.leg import E164, AgentJoined, AgentLeft, Answered, Dialled, Ended, EndSignal, OptOut, Ringing, RoomClosed
+from sip.events import AgentJoined, AgentLeft, Answered, Dialled, Ended, EndSignal, OptOut, Ringing, RoomClosed
+from sip.leg import E164
 from sip.livekit.requests import DURATION_BACKSTOP_S
 from sip.simulated.scripts import BUSY, BUSY_AT_ONCE, HANGS_UP_AT_ONCE, RINGS_OUT, TALKS_ON, TRUNK_UNREACHABLE
 from sip.simulated.steps import Script

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sip.causes import HangupCause
-from sip.leg import AgentJoined, Answered, EarlyMedia, Ended, Moment, Ringing
+from sip.events import AgentJoined, Answered, EarlyMedia, Ended, Moment, Ringing
 from sip.simulated import scripts
 from sip.simulated.steps import Script
 from tests.conformance.calls import TestCall

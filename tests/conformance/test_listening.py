@@ -14,18 +14,8 @@ from pathlib import Path
 import pytest
 
 from sip.errors import CarrierUnavailable
-from sip.leg import (
-    Answered,
-    Ended,
-    Heard,
-    ListeningLost,
-    ListeningPlan,
-    ListeningStarted,
-    MessagePlayed,
-    Quiet,
-    RoomEvent,
-    WentQuiet,
-)
+from sip.events import Answered, Ended, Heard, ListeningLost, ListeningStarted, MessagePlayed, Quiet, RoomEvent, WentQuiet
+from sip.leg import ListeningPlan
 from sip.simulated import scripts
 from sip.simulated.steps import Script
 from sip.voicemail.events import Kind, Stage, Tone, ToneKind, Verdict

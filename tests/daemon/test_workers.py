@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from orchestrator.outcomes import EndReason
-from sip.leg import Dialled
+from sip.events import Dialled
 from sip.simulated import callees, scripts
 from sip.simulated.scripts import number_of
 from tests.daemon.conftest import PATIENCE_S, Plant

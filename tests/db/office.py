@@ -23,7 +23,7 @@ from orchestrator.store.records import Claim, ClaimedCall, CounterDrift, DialGra
 from orchestrator.store.trunks import TrunkStore
 from orchestrator.store.views import NewCall
 from orchestrator.store.workers import WorkerStore
-from sip.leg import Dialled
+from sip.events import Dialled
 
 TO = "+12125550100"
 

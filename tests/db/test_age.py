@@ -22,7 +22,7 @@ from orchestrator.store.ends import EndsStore
 from orchestrator.store.erasure import ErasureStore
 from orchestrator.store.records import Outcome, WaitingFor
 from orchestrator.store.views import NewCall
-from sip.leg import Dialled
+from sip.events import Dialled
 from tests.db.office import HUNG_UP, NEVER_DIALLED, TO, Office
 
 OTHER = "+12125550111"

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.outcomes import AnsweredBy, EndReason
 from orchestrator.store.records import EXPIRY_REASONS, WaitingFor
-from sip.leg import Dialled
+from sip.events import Dialled
 from tests.db.office import Office
 
 LIVE = (

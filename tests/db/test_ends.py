@@ -27,7 +27,7 @@ from orchestrator.store.records import (
     TrunkVerdict,
     WaitingFor,
 )
-from sip.leg import Dialled
+from sip.events import Dialled
 from tests.db.office import BUSY, HUNG_UP, NEVER_DIALLED, Office
 
 MACHINE = Outcome(

@@ -21,7 +21,7 @@ from orchestrator.store.pool import Statements
 from orchestrator.store.queue import QueueStore
 from orchestrator.store.records import Aftermath, ClaimedCall, DialGranted, End, Outcome, TrunkVerdict, WaitingFor
 from orchestrator.store.trunks import TrunkStore
-from sip.leg import Dialled
+from sip.events import Dialled
 from tests.db.office import BUSY, HUNG_UP, NEVER_DIALLED, Office
 
 CALLS = 400

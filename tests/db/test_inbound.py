@@ -14,7 +14,7 @@ from orchestrator.lifecycle import State
 from orchestrator.outcomes import EndReason
 from orchestrator.store.inbound import InboundStore, NewInbound
 from orchestrator.store.records import Aftermath, CancelResult, Outcome, TrunkVerdict
-from sip.leg import Dialled
+from sip.events import Dialled
 from tests.db.office import TO, Office
 
 RINGS = NewInbound(

@@ -16,7 +16,7 @@ from orchestrator.lifecycle import TRANSITIONS, State
 from orchestrator.outcomes import EndReason
 from orchestrator.store.policy import NewTrunk, TrunkChange
 from orchestrator.store.records import CancelResult, DialForbidden, DialGranted, Finished, Gate, Outcome, WaitingFor
-from sip.leg import Dialled
+from sip.events import Dialled
 from tests.db.office import BUSY, HUNG_UP, NEVER_DIALLED, Office
 
 

@@ -36,7 +36,7 @@ from orchestrator.store.switches import SwitchStore
 from orchestrator.store.trunks import TrunkStore
 from orchestrator.store.views import NewCall
 from orchestrator.store.workers import WorkerStore
-from sip.leg import Dialled
+from sip.events import Dialled
 
 SECONDS = float(os.environ.get("ORCHESTRATOR_TEST_STRESS_S", "3"))
 MOST_MORE_S = 60.0

@@ -12,7 +12,7 @@ from orchestrator.lifecycle import State
 from orchestrator.outcomes import AnsweredBy, EndReason
 from orchestrator.store.placements import DueCall, Placement
 from orchestrator.store.records import Aftermath, Outcome, WaitingFor
-from sip.leg import Dialled
+from sip.events import Dialled
 from tests.db.office import BUSY, Office
 
 HOUR = timedelta(hours=1)

@@ -52,7 +52,7 @@ from orchestrator.store.records import (
 from orchestrator.store.recovery import RecoveryStore
 from orchestrator.store.switches import SwitchStore
 from orchestrator.store.upkeep import UpkeepStore
-from sip.leg import Dialled
+from sip.events import Dialled
 from tests.db.invariants import INVARIANTS
 from tests.db.office import Office
 from tests.fixtures.database import EMBEDDED, PostgresServers

@@ -11,7 +11,7 @@ from orchestrator.lifecycle import State
 from orchestrator.outcomes import AnsweredBy, EndReason
 from orchestrator.store.records import Aftermath, Outcome
 from orchestrator.store.trunk_history import PastDial, TrunkHistoryStore
-from sip.leg import Dialled
+from sip.events import Dialled
 from tests.db.office import BUSY, HUNG_UP, Office
 
 UNAVAILABLE = Outcome(

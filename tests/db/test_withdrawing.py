@@ -12,7 +12,7 @@ from orchestrator.lifecycle import State
 from orchestrator.outcomes import EndReason
 from orchestrator.store.policy import TrunkChange
 from orchestrator.store.records import EXPIRY_REASONS, CancelResult, WaitingFor
-from sip.leg import Dialled
+from sip.events import Dialled
 from tests.db.office import BUSY, HUNG_UP, Office
 
 

@@ -16,7 +16,7 @@ import pytest
 from orchestrator.lifecycle import State
 from orchestrator.outcomes import EndReason
 from orchestrator.store.views import CallView
-from sip.leg import Dialled
+from sip.events import Dialled
 from tests.e2e.daemon import Daemon, number, start_daemon
 from tests.fixtures.database import EMBEDDED, PostgresServers
 from tests.fixtures.livekit import RealServer, StandIn, start_stand_in

@@ -14,7 +14,7 @@ import pytest
 from orchestrator.lifecycle import State
 from orchestrator.outcomes import EndReason
 from orchestrator.store.views import CallView
-from sip.leg import Dialled
+from sip.events import Dialled
 from tests.e2e.daemon import Daemon, Desk, number
 from tests.standin.ledger import Dial
 

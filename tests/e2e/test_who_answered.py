@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from orchestrator.lifecycle import State
+from orchestrator.ids import CallId
 from orchestrator.outcomes import AnsweredBy, EndReason
 from orchestrator.store.views import CallView
 from tests.e2e.daemon import Daemon, Desk, number, start_daemon
@@ -26,8 +26,11 @@ from tests.standin.ledger import Dial
 
 pytestmark = [pytest.mark.livekit, pytest.mark.xdist_group("livekit"), pytest.mark.timeout(300)]
 
-AT_ONCE = 5
+AT_ONCE = 7
 SERIES = 60
+ATTEMPTS = 5
+FAX, LONG_GREETING = 12, 32
+"""Lines of the stand-in; the second rings for a second only."""
 MESSAGE_S = 1.5
 MESSAGE = "MESSAGE"
 """In a policy: the path of a recorded message."""
@@ -46,9 +49,18 @@ class Scene:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     heard_s: float = 0.0
     """The callee heard at least so much of us."""
+    quiet_s: float = 0.0
+    """It was quiet for at least so long, as the evidence says."""
 
 
-SCENES = {
+SCENES = {  # the long ones first
+    "a person who picks up after a machine's greeting": Scene(
+        32,
+        {"on_voicemail": "leave_message", "message": MESSAGE, "no_beep_wait_s": 10.0},
+        EndReason.USER_HUNG_UP_IN_CALL,
+        AnsweredBy.HUMAN,
+        {"verdict": "person", "verdict_stage": "revised"},
+    ),
     "a person": Scene(
         30,
         {"on_voicemail": "hang_up"},
@@ -56,6 +68,14 @@ SCENES = {
         AnsweredBy.HUMAN,
         {"verdict": "person"},
         metadata={"end_after_s": 12},
+    ),
+    "a machine without a beep": Scene(
+        5,
+        {"on_voicemail": "leave_message", "message": MESSAGE, "no_beep_wait_s": 2.0, "hang_up_probability": 0.9},
+        EndReason.AGENT_LEFT_VOICEMAIL_MESSAGE,
+        AnsweredBy.MACHINE,
+        {"verdict": "machine", "message_by": "file", "message_after": "greeting"},
+        heard_s=MESSAGE_S / 2,
     ),
     "a machine with a beep, hung up on": Scene(
         4,
@@ -80,14 +100,6 @@ SCENES = {
         {"verdict": "voicemail", "message_by": "agent", "message_after": "beep"},
         heard_s=1.0,
     ),
-    "a machine without a beep": Scene(
-        5,
-        {"on_voicemail": "leave_message", "message": MESSAGE, "no_beep_wait_s": 2.0, "hang_up_probability": 0.9},
-        EndReason.AGENT_LEFT_VOICEMAIL_MESSAGE,
-        AnsweredBy.MACHINE,
-        {"verdict": "machine", "message_by": "file", "message_after": "greeting"},
-        heard_s=MESSAGE_S / 2,
-    ),
     "a mailbox that is full": Scene(
         33,
         {"on_mailbox_full": "hang_up"},
@@ -104,6 +116,13 @@ SCENES = {
         {"verdict": "screening"},
     ),
     "a fax": Scene(12, {}, EndReason.FAX_DETECTED, AnsweredBy.FAX, {"verdict": "fax", "verdict_rule": "fax"}),
+    "an announcement after information tones": Scene(
+        34,
+        {"on_announcement": "hang_up"},
+        EndReason.AGENT_HUNG_UP_BY_POLICY,
+        AnsweredBy.MACHINE,
+        {"verdict": "announcement"},
+    ),
     "a busy tone after the answer": Scene(
         35,
         {"on_call_progress": "hang_up"},
@@ -111,22 +130,20 @@ SCENES = {
         AnsweredBy.MACHINE,
         {"verdict": "call_progress"},
     ),
-    "a person who picks up after a machine's greeting": Scene(
-        32,
-        {"on_voicemail": "leave_message", "message": MESSAGE, "no_beep_wait_s": 10.0},
-        EndReason.USER_HUNG_UP_IN_CALL,
-        AnsweredBy.HUMAN,
-        {"verdict": "person", "verdict_stage": "revised"},
-    ),
     "silence": Scene(
         11,
         {"silence_warning_s": 2.0, "silence_s": 4.0},
         EndReason.AGENT_HUNG_UP_SILENCE_DETECTED,
         AnsweredBy.UNKNOWN,
         {},
+        quiet_s=4.0,
     ),
-    "nobody says anything any more": Scene(36, {"idle_s": 5.0}, EndReason.IDLE_TIMEOUT, AnsweredBy.HUMAN, {}),
-    "the callee's audio stops": Scene(37, {"media_lost_s": 2.0}, EndReason.MEDIA_LOST, AnsweredBy.HUMAN, {}),
+    "nobody says anything any more": Scene(
+        36, {"idle_s": 5.0}, EndReason.IDLE_TIMEOUT, AnsweredBy.HUMAN, {"verdict": "person"}, quiet_s=5.0
+    ),
+    "the callee's audio stops": Scene(
+        37, {"media_lost_s": 2.0}, EndReason.MEDIA_LOST, AnsweredBy.HUMAN, {"verdict": "person"}, quiet_s=2.0
+    ),
 }
 
 
@@ -170,14 +187,18 @@ def played(listening_daemon: Daemon, message: str) -> Mapping[str, CallView]:
     async def play(scene: Scene, desk: Desk, series: int, gate: asyncio.Semaphore) -> CallView:
         policy = {name: message if value == MESSAGE else value for name, value in scene.policy.items()}
         async with gate:
-            call_id = await desk.enqueue(
-                number(scene.line, series=series),
-                metadata=scene.metadata,
-                detection={"on": True, **policy},
-                max_duration_s=60.0,
-                ring_timeout_s=20.0,
-            )
-            return await desk.until_ended(call_id, timeout_s=240)
+            for _ in range(ATTEMPTS):
+                call_id = await desk.enqueue(
+                    number(scene.line, series=series),
+                    metadata=scene.metadata,
+                    detection={"on": True, **policy},
+                    max_duration_s=30.0,
+                    ring_timeout_s=20.0,
+                )
+                view = await desk.until_ended(call_id, timeout_s=240)
+                if "listening_lost" not in kinds_of(view):  # it says so if the machine was too slow to hear the first words
+                    break
+            return view
 
     async def play_all() -> Mapping[str, CallView]:
         gate = asyncio.Semaphore(AT_ONCE)
@@ -191,10 +212,8 @@ def played(listening_daemon: Daemon, message: str) -> Mapping[str, CallView]:
 
 
 def dial_of(daemon: Daemon, view: CallView) -> Dial:
-    """What the far end knows of the call's one dial."""
-    (room,) = (dial.room for dial in view.dials)
-    (dial,) = daemon.stand_in.ledger.dials(room=room)
-    return dial
+    """What the far end knows of the call's last dial: one that the media server had no time for is repeated."""
+    return daemon.stand_in.ledger.dials(room=view.dials[-1].room)[-1]
 
 
 @pytest.mark.parametrize("name", SCENES)
@@ -204,10 +223,13 @@ def test_each_scene_ends_in_its_reason_and_says_who_answered(played: Mapping[str
     assert (outcome.reason, outcome.answered_by) == (SCENES[name].reason, SCENES[name].answered_by), played[name]
 
 
-@pytest.mark.parametrize("name", [name for name, scene in SCENES.items() if scene.evidence])
+@pytest.mark.parametrize("name", SCENES)
 def test_the_evidence_says_why(played: Mapping[str, CallView], name: str) -> None:
     outcome = played[name].call.outcome
     assert outcome is not None
+    quiet_s = outcome.evidence.get("quiet_s", 0.0)
+    assert isinstance(quiet_s, int | float)
+    assert quiet_s >= SCENES[name].quiet_s
     for fact, expected in SCENES[name].evidence.items():
         found = outcome.evidence.get(fact)
         assert found in expected if isinstance(expected, set) else found == expected, played[name]
@@ -219,8 +241,8 @@ def test_what_is_said_to_a_machine_is_heard_there(listening_daemon: Daemon, play
 
 
 def test_the_silent_callees_agent_is_warned_first(played: Mapping[str, CallView]) -> None:
-    kinds = [event.kind for event in played["silence"].events]
-    assert "silence_warning" in kinds
+    kinds = kinds_of(played["silence"])
+    assert kinds.index("silence_warning") < kinds.index("order")
 
 
 @pytest.fixture(scope="module")
@@ -229,19 +251,33 @@ def bereft(listening_daemon: Daemon, played: Mapping[str, CallView]) -> tuple[Ca
 
     async def play() -> tuple[CallView, CallView]:
         async with listening_daemon.desk() as desk:
-            policy = {"on": True, "on_voicemail": "hang_up", "on_machine": "hang_up", "hang_up_probability": 0.9}
-            first = await desk.enqueue(
-                number(5, series=SERIES - 1), detection=policy, metadata={"end_after_s": 8}, ring_timeout_s=20.0
-            )
-            await desk.until(first, State.ACTIVE)
-            for child in listeners_of(listening_daemon):
-                child.send_signal(signal.SIGKILL)
-            before = await desk.until_ended(first)
-            await until_listening_again(listening_daemon)
-            second = await desk.enqueue(number(12, series=SERIES - 2), detection={"on": True})
-            return before, await desk.until_ended(second)
+            for attempt in range(ATTEMPTS):
+                policy = {"on": True, "on_voicemail": "hang_up", "on_machine": "hang_up", "hang_up_probability": 0.9}
+                to = number(LONG_GREETING, series=SERIES - 1 - attempt)
+                killed = await desk.enqueue(to, detection=policy, metadata={"end_after_s": 8}, ring_timeout_s=20.0)
+                await until_first_verdict(desk, killed)
+                for child in listeners_of(listening_daemon):
+                    child.send_signal(signal.SIGKILL)
+                await until_listening_again(listening_daemon)
+                after = await desk.enqueue(number(FAX, series=SERIES - 1 - attempt), detection={"on": True})
+                views = await desk.until_ended(killed), await desk.until_ended(after)
+                if "listening_lost" in kinds_of(views[0]):
+                    return views
+            raise AssertionError(f"the final verdict was always sooner than the kill: {views}")
 
     return asyncio.run(play())
+
+
+def kinds_of(view: CallView) -> list[str]:
+    """What happened in the call, in order."""
+    return [event.kind for event in view.events]
+
+
+async def until_first_verdict(desk: Desk, call_id: CallId) -> None:
+    """Until it is told who answers, as far as that is known in the middle of a greeting."""
+    async with asyncio.timeout(120):
+        while "verdict" not in kinds_of(await desk.show(call_id)):
+            await asyncio.sleep(0.05)
 
 
 def listeners_of(daemon: Daemon) -> list[psutil.Process]:
@@ -254,8 +290,8 @@ async def until_listening_again(daemon: Daemon) -> None:
     """Until a listener has been started after the death of the first."""
     async with asyncio.timeout(120):
         while True:
-            log = daemon.process.log.read_text()
-            if "listener_ready" in log[log.rindex("listener_died") :]:
+            _, death, after = daemon.process.log.read_text().rpartition("listener_died")
+            if death and "listener_ready" in after:
                 return
             await asyncio.sleep(0.1)
 
@@ -264,8 +300,9 @@ def test_a_listener_that_is_killed_takes_no_call_with_it(bereft: tuple[CallView,
     call = bereft[0].call
     assert call.outcome is not None
     assert call.outcome.reason is EndReason.AGENT_HUNG_UP, bereft[0]
-    assert "listening_lost" in call.outcome.evidence
-    assert call.outcome.evidence.get("verdict_stage") in (None, "first"), "no final verdict on half a greeting"
+    assert call.outcome.answered_by is AnsweredBy.MACHINE, "as far as was heard"
+    assert "died" in str(call.outcome.evidence["listening_lost"])
+    assert call.outcome.evidence["verdict_stage"] == "first", "no final verdict on half a greeting"
 
 
 def test_after_that_calls_are_listened_to_again(bereft: tuple[CallView, CallView]) -> None:

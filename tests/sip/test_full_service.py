@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from orchestrator.outcomes import EndReason
-from sip.leg import Dialled
+from sip.events import Dialled
 from tests.fixtures.livekit import RealServer, example_agent
 from tests.sip.daemon import Daemon
 from tests.sip.environment import NotNamedError, SipEnvironment

@@ -14,7 +14,7 @@ import pytest
 
 from orchestrator.outcomes import EndReason
 from orchestrator.store.views import CallView
-from sip.leg import Dialled
+from sip.events import Dialled
 from tests.sip.daemon import Daemon
 from tests.sip.exchange import CALLER_ID, Exchange
 from tests.sip.farend import FarCall

@@ -13,7 +13,7 @@ from orchestrator.calls.answering import MOST_SOUNDS_NOTED, Answering
 from orchestrator.calls.orders import BY_VERDICT, FOR_QUIET, Order
 from orchestrator.calls.story import Story
 from orchestrator.detection import DetectionPolicy, policy_of
-from sip.leg import Answered, Heard, ListeningLost, ListeningStarted, Moment, Quiet
+from sip.events import Answered, Heard, ListeningLost, ListeningStarted, Moment, Quiet
 from sip.livekit import hearing
 from sip.voicemail.events import Kind, Stage, Tone, ToneKind, Verdict, WordsHeard
 from tests.fixtures.heard import ANSWERED_S, Line

@@ -9,7 +9,7 @@ from orchestrator.lifecycle import State
 from orchestrator.outcomes import EndReason
 from orchestrator.store.ends import COLUMNS, columns_of
 from orchestrator.store.records import Aftermath, End, Outcome
-from sip.leg import Dialled
+from sip.events import Dialled
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from orchestrator.calls.messenger import Messenger
 from orchestrator.metrics import Metrics
 from sip.clock import Clock
 from sip.errors import CarrierUnavailable
-from sip.leg import Heard, MessagePlayed
+from sip.events import Heard, MessagePlayed
 from sip.voicemail.events import Kind, Stage, Verdict
 from tests.fixtures.claims import a_claimed_call
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.metrics import Metrics
-from sip.leg import Heard, ListeningLost, Moment
+from sip.events import Heard, ListeningLost, Moment
 from sip.livekit.listening.limits import ListenerObserver
 from sip.voicemail.events import Kind, Stage, Verdict
 from tests.fixtures.heard import Line

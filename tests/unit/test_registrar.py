@@ -15,7 +15,7 @@ from orchestrator.lifecycle import State
 from orchestrator.outcomes import EndReason
 from orchestrator.store.ends import HeldUp
 from orchestrator.store.records import End, Finished, Outcome
-from sip.leg import Dialled
+from sip.events import Dialled
 
 BUSY = Outcome(state=State.NOT_CONNECTED, reason=EndReason.USER_BUSY, dialled=Dialled.YES)
 WRITTEN = Finished(ours=True, state=State.NOT_CONNECTED)

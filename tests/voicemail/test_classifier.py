@@ -10,10 +10,11 @@ import pytest
 
 from sip.voicemail.classifier import BoostedTrees, parse, stock_classifier
 from sip.voicemail.features import FEATURES, measure
+from sip.voicemail.hindsight import Past
 
 
 def test_features_of_hello_a_pause_and_more() -> None:
-    timing = measure([(50, 100), (170, 290)], anchor_hop=0, now_hop=350)
+    timing = measure(Past([(50, 100), (170, 290)], contrast_db=24.0, unrest_db=1.5), anchor_hop=0, now_hop=350)
     assert timing is not None
     assert timing.evidence == {
         "since_first_s": 3.0,
@@ -33,11 +34,27 @@ def test_features_of_hello_a_pause_and_more() -> None:
         "recent_share": pytest.approx(0.6),
         "utterances": 2.0,
         "sentences": 2.0,
+        "pause_two_before_s": 0.0,
+        "longest_inner_pause_s": 0.7,
+        "mean_inner_pause_s": 0.7,
+        "quiet_beyond_longest_s": pytest.approx(-0.1),
+        "long_utterances": 1.0,
+        "second_utterance_s": 1.2,
+        "utterance_before_last_s": 0.5,
+        "inner_pause_1_s": 0.7,
+        "inner_pause_2_s": 0.0,
+        "span_s": 2.4,
+        "breaths": 1.0,
+        "speech_after_pause_s": 1.2,
+        "speech_before_pause_s": 0.5,
+        "speech_after_wait_s": 0.0,
+        "contrast_db": 24.0,
+        "unrest_db": 1.5,
     }
 
 
 def test_pauses_below_600_ms_are_within_a_sentence() -> None:
-    timing = measure([(0, 100), (140, 300)], anchor_hop=0, now_hop=300)
+    timing = measure(Past([(0, 100), (140, 300)]), anchor_hop=0, now_hop=300)
     assert timing is not None
     assert timing.evidence["first_sentence_s"] == 3.0
     assert timing.evidence["first_wait_s"] == 0
@@ -45,11 +62,12 @@ def test_pauses_below_600_ms_are_within_a_sentence() -> None:
 
 
 def test_nothing_said_has_no_features() -> None:
-    assert measure([], anchor_hop=0, now_hop=500) is None
+    assert measure(Past([]), anchor_hop=0, now_hop=500) is None
 
 
 def test_every_feature_is_explained_and_says_its_unit() -> None:
-    assert all(name.endswith(("_s", "_share")) or name in {"utterances", "sentences"} for name in FEATURES)
+    counts = {"utterances", "long_utterances", "sentences", "breaths"}
+    assert all(name.endswith(("_s", "_share", "_db")) or name in counts for name in FEATURES)
     assert all(FEATURES.values())
 
 
@@ -102,8 +120,8 @@ def test_the_packages_model_says_how_it_came_about_and_tells_hello_from_a_speech
     assert model["came_about"]["corpus"]["half"] == "train"
     curve = model["calibration"]["log_odds"]
     assert curve == sorted(curve)
-    hello = measure([(50, 100)], anchor_hop=0, now_hop=260)
-    speech = measure([(50, 250), (290, 640)], anchor_hop=0, now_hop=640)
+    hello = measure(Past([(50, 100)], contrast_db=40.0, unrest_db=1.5), anchor_hop=0, now_hop=260)
+    speech = measure(Past([(50, 250), (290, 640)], contrast_db=40.0, unrest_db=1.5), anchor_hop=0, now_hop=640)
     assert hello is not None
     assert speech is not None
     assert stock_classifier().machine_probability(hello.values) < 0.1

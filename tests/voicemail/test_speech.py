@@ -9,7 +9,7 @@ from sip.voicemail.activity import Sound, SpeechActivity
 from sip.voicemail.detector import CallDetector
 from sip.voicemail.events import DetectorEvent, DetectorSettings, SpeechEnded, SpeechStarted
 from sip.voicemail.framing import Framer
-from sip.voicemail.hindsight import KEPT_HOPS, Hindsight
+from sip.voicemail.hindsight import KEPT_HOPS, Hindsight, Past
 from sip.voicemail.levels import SoundWatch
 from sip.voicemail.spectrum import SpectrumAnalyser
 from sip.voicemail.utterances import Change, Utterances
@@ -76,7 +76,7 @@ def test_noise_takes_back_what_stood_out_just_before_it() -> None:
     hindsight = Hindsight()
     hindsight.take(levels_dbm0=[-30.0] * 14, stood_out=[True] * 14, noise=[13])
     hindsight.mark_tonal(np.zeros(14, np.bool_))
-    assert hindsight.spans(from_hop=0, until_hop=14, floor_dbm0=-60.0) == []
+    assert hindsight.look_back(from_hop=0, until_hop=14, floor_dbm0=-60.0) == Past()
 
 
 def test_what_was_behind_the_callee_is_known_once_he_has_spoken() -> None:
@@ -84,8 +84,8 @@ def test_what_was_behind_the_callee_is_known_once_he_has_spoken() -> None:
     levels = [-40.0] * 100 + [-18.0] * 60 + [-40.0] * 100
     hindsight.take(levels_dbm0=levels, stood_out=[True] * 260, noise=[])
     hindsight.mark_tonal(np.zeros(260, np.bool_))
-    assert hindsight.spans(from_hop=0, until_hop=100, floor_dbm0=-60.0) != []
-    [(begin, end)] = hindsight.spans(from_hop=0, until_hop=260, floor_dbm0=-60.0)
+    assert hindsight.look_back(from_hop=0, until_hop=100, floor_dbm0=-60.0).spans != []
+    [(begin, end)] = hindsight.look_back(from_hop=0, until_hop=260, floor_dbm0=-60.0).spans
     assert abs(begin - 100) <= 3
     assert abs(end - 160) <= 3
 
@@ -101,8 +101,23 @@ def test_a_held_vowel_is_speech_and_a_lone_tone_is_not() -> None:
     vowel.mark_tonal(tonal)
     tonal[100:160] = True
     lone.mark_tonal(tonal)
-    assert vowel.spans(from_hop=0, until_hop=260, floor_dbm0=-70.0) == [(100, 160)]
-    assert lone.spans(from_hop=0, until_hop=260, floor_dbm0=-70.0) == []
+    assert vowel.look_back(from_hop=0, until_hop=260, floor_dbm0=-70.0).spans == [(100, 160)]
+    assert lone.look_back(from_hop=0, until_hop=260, floor_dbm0=-70.0) == Past()
+
+
+def test_hindsight_says_how_well_pauses_can_be_heard() -> None:
+    quiet, restless = Hindsight(), Hindsight()
+    spoken = [at // 50 % 2 == 1 for at in range(300)]
+    quiet.take(levels_dbm0=[-20.0 if speaks else -60.0 for speaks in spoken], stood_out=spoken, noise=[])
+    swinging = [-20.0 if speaks else -60.0 + 12 * (at % 2) for at, speaks in enumerate(spoken)]
+    restless.take(levels_dbm0=swinging, stood_out=spoken, noise=[])
+    for hindsight in (quiet, restless):
+        hindsight.mark_tonal(np.zeros(300, np.bool_))
+    still, swings = (one.look_back(from_hop=0, until_hop=300, floor_dbm0=-60.0) for one in (quiet, restless))
+    assert still.spans == swings.spans == [(50, 100), (150, 200), (250, 300)]
+    assert still.contrast_db == pytest.approx(40, abs=0.5)
+    assert still.unrest_db == pytest.approx(0, abs=0.1)
+    assert swings.unrest_db == pytest.approx(6, abs=0.5)
 
 
 def test_hindsight_keeps_the_last_twelve_seconds_and_their_places() -> None:
@@ -111,7 +126,7 @@ def test_hindsight_keeps_the_last_twelve_seconds_and_their_places() -> None:
         speaks = block >= 395
         hindsight.take(levels_dbm0=[-20.0 if speaks else -70.0] * 10, stood_out=[speaks] * 10, noise=[])
         hindsight.mark_tonal(np.zeros(10, np.bool_))
-    assert hindsight.spans(from_hop=0, until_hop=4_000, floor_dbm0=-70.0) == [(3_950, 4_000)]
+    assert hindsight.look_back(from_hop=0, until_hop=4_000, floor_dbm0=-70.0).spans == [(3_950, 4_000)]
     assert hindsight._levels.size == 2 * KEPT_HOPS
 
 

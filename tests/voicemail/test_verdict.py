@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from sip.voicemail.demands import demanded
 from sip.voicemail.events import DetectorSettings, Kind, Pace, Stage, Tone, ToneKind, Verdict
 from sip.voicemail.features import Timing, measure
+from sip.voicemail.hindsight import Past
 from sip.voicemail.verdict import DECISION_S, Judge
 
 ANSWERED_S = 2.0
@@ -21,7 +23,7 @@ def a_judge(**settings: object) -> Judge:
 def timing_at(told_s: float) -> Timing | None:
     """Somebody has spoken since SPEECH_S."""
     spans = [(round(SPEECH_S * 100), round(told_s * 100) - 10)] if told_s > SPEECH_S + 0.3 else []
-    return measure(spans, anchor_hop=round(ANSWERED_S * 100), now_hop=round(told_s * 100))
+    return measure(Past(spans), anchor_hop=round(ANSWERED_S * 100), now_hop=round(told_s * 100))
 
 
 def run(judge: Judge, probability: float, *, from_s: float = ANSWERED_S, until_s: float = 14.0) -> list[Verdict]:
@@ -46,15 +48,20 @@ def test_what_is_sure_is_final_at_once() -> None:
         assert verdict.told_s < SPEECH_S + 1
 
 
-@pytest.mark.parametrize(("probability", "kind"), [(0.93, Kind.MACHINE), (0.08, Kind.PERSON)])
-def test_what_is_probable_is_told_early_and_final_at_the_limit(probability: float, kind: Kind) -> None:
+@pytest.mark.parametrize(("probability", "kind", "rule"), [(0.93, Kind.MACHINE, "time_limit"), (0.12, Kind.PERSON, "timing")])
+def test_what_is_probable_is_told_early_and_final_late(probability: float, kind: Kind, rule: str) -> None:
     first, final = run(a_judge(), probability)
     assert (first.stage, first.kind) == (Stage.FIRST, kind)
-    assert (final.stage, final.kind, final.rule) == (Stage.FINAL, kind, "time_limit")
-    assert first.told_s < SPEECH_S + 1
-    assert SPEECH_S + 6.5 - DECISION_S < final.told_s <= SPEECH_S + 6.5 + 1e-6
+    assert (final.stage, final.kind, final.rule) == (Stage.FINAL, kind, rule)
+    assert first.told_s < SPEECH_S + 1.5
+    assert SPEECH_S + 4.5 < final.told_s <= SPEECH_S + 6.5 + 1e-6
     assert final.machine_probability == pytest.approx(probability)
     assert final.evidence["since_first_s"] == pytest.approx(final.told_s - SPEECH_S)
+
+
+def test_what_is_asked_for_lies_on_lines_of_log_odds_between_the_moments_that_are_set() -> None:
+    demand = ((1.0, 0.2), (3.0, 0.8))
+    assert [demanded(demand, at_s) for at_s in (0.0, 1.0, 2.0, 3.0, 9.0)] == pytest.approx([0.2, 0.2, 0.5, 0.8, 0.8])
 
 
 def test_what_is_not_probable_is_uncertain_and_not_before_the_limit() -> None:
@@ -146,7 +153,7 @@ def test_a_person_after_a_machines_verdict_revises_it_once() -> None:
     judge = a_judge()
     run(judge, 0.999)
     assert judge.awaits_person
-    short = measure([(1500, 1550)], anchor_hop=1400, now_hop=1700)
+    short = measure(Past([(1500, 1550)]), anchor_hop=1400, now_hop=1700)
     assert short is not None
     assert judge.consider_pick_up(17.0, short, 0.9, after_beep=False) == []
     [revised] = judge.consider_pick_up(17.0, short, 0.001, after_beep=False)

@@ -36,11 +36,10 @@ from sip.livekit.listening.wire import (
 from sip.livekit.rooms import ANSWERED_STATUSES, CALL_STATUS, LEG_PREFIX, OUR_PREFIX
 from sip.voicemail.events import DetectorEvent, DetectorSettings
 
-FRAME_MS = 50
-"""Every stream of the library hears of every other stream's frames, so that the cost grows with the square of the streams and
-with the frames of each (LIVEKIT.md, section 4): 20 streams cost 8,000 such notices a second, 9 % of a core; a frame of 100 ms
-would halve that and take 25 ms more to the verdict in the mean."""
-AGENT_FRAME_MS = 100
+FRAME_MS = 100
+"""What detectors are fed with at once: in blocks of 100 ms they cost two thirds of what they do in blocks of 50 ms. And every
+stream of the library hears of every other stream's frames, so that the cost grows with the square of the streams and with the
+frames of each (LIVEKIT.md, section 4). It takes 25 ms more to the verdict in the mean."""
 FRAMES_KEPT = 200
 TICK_S = 0.25
 STALLED_S = 0.5
@@ -121,6 +120,9 @@ class Ear:
             await self._attend()
         except (rtc.ConnectError, TimeoutError) as error:
             self._why = f"the room could not be joined: {error}"
+        except Exception as error:
+            self._why = f"the listener failed: {type(error).__name__}: {error}"
+            raise
         finally:
             for task in (*self._streams.values(), *self._reading, *(() if self._counting is None else (self._counting,))):
                 task.cancel()
@@ -199,7 +201,8 @@ class Ear:
             return
         if self._callee is not None and participant.identity == self._callee.identity:
             self._track, self._packets = track, 0
-            self._streams[track.sid] = asyncio.create_task(self._hear_callee(track))
+            task = self._streams[track.sid] = asyncio.create_task(self._hear_callee(track))
+            task.add_done_callback(self._no_more_heard)
             if not self._started and self._reception.gives_verdicts:
                 self._started = True
                 self._tell(Started(self._name, boot_time_s()))
@@ -215,6 +218,11 @@ class Ear:
         if self._track is not None and self._track.sid == sid:
             self._track = None
 
+    def _no_more_heard(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("track_not_heard", room=self._name, exc_info=error)
+            self._reception.lose(f"the callee's audio could not be heard: {type(error).__name__}: {error}")
+
     async def _hear_callee(self, track: rtc.Track) -> None:
         loudness = Loudness() if self._quiet.wants_anything else None
 
@@ -225,7 +233,7 @@ class Ear:
                 self._sound_s = now_s
                 self._quiet.callee_heard(now_s)
 
-        await _stream(track, FRAME_MS, take)
+        await _stream(track, take)
 
     async def _hear_agent(self, track: rtc.Track) -> None:
         loudness = Loudness()
@@ -234,7 +242,7 @@ class Ear:
             if loudness.hears(samples, len(samples) / RATE_HZ):
                 self._quiet.agents_heard(boot_time_s())
 
-        await _stream(track, AGENT_FRAME_MS, take)
+        await _stream(track, take)
 
     # Time
 
@@ -309,9 +317,9 @@ class Ear:
         self._reception.hear_words(text, language=None, final=final)
 
 
-async def _stream(track: rtc.Track, frame_ms: int, take: Callable[[np.ndarray], None]) -> None:
+async def _stream(track: rtc.Track, take: Callable[[np.ndarray], None]) -> None:
     """Until cancelled, or the track is over."""
-    stream = rtc.AudioStream(track, sample_rate=RATE_HZ, num_channels=1, frame_size_ms=frame_ms, capacity=FRAMES_KEPT)
+    stream = rtc.AudioStream(track, sample_rate=RATE_HZ, num_channels=1, frame_size_ms=FRAME_MS, capacity=FRAMES_KEPT)
     try:
         async for event in stream:
             take(np.frombuffer(event.frame.data, dtype=np.int16))

@@ -18,7 +18,8 @@ import structlog
 
 from sip.clock import boot_time_s
 from sip.errors import CarrierUnavailable
-from sip.leg import Heard, ListeningLost, ListeningPlan, ListeningStarted, MessagePlayed, Moment, RoomEvent, WentQuiet
+from sip.events import Heard, ListeningLost, ListeningStarted, MessagePlayed, Moment, RoomEvent, WentQuiet
+from sip.leg import ListeningPlan
 from sip.livekit.listening.child import Child
 from sip.livekit.listening.fleet import Fleet
 from sip.livekit.listening.limits import ListenerLimits, ListenerObserver, UnobservedListeners

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sip.leg import ListeningPlan, Quiet
+from sip.events import Quiet
+from sip.leg import ListeningPlan
 
 
 class QuietWatch:

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sip.errors import Error
-from sip.leg import ListeningPlan, Quiet
+from sip.events import Quiet
+from sip.leg import ListeningPlan
 from sip.voicemail.events import DetectorEvent
 
 LONGEST_LINE = 1 << 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 from sip.voicemail.events import Kind, ToneKind
@@ -9,6 +10,9 @@ from tests.bench.detection import machines, people, sounds
 from tests.bench.detection.people import Plays
 from tests.bench.detection.scene import MOST_S, Scene
 from tests.bench.detection.speech import draw_voice
+
+LEAST_TONE_S = 0.07
+"""Of a beep that somebody cut off by picking up: what is shorter is a click."""
 
 
 def fax_cng(scene: Scene) -> None:
@@ -91,7 +95,8 @@ def picked_up(scene: Scene) -> None:
     stops_s = scene.between(4.5, 8.0)
     machines.personal(scene)
     cut_s = scene.cut(at_s=stops_s)
-    scene.tones = [tone for tone in scene.tones if tone.ended_s <= cut_s]
+    heard = [dataclasses.replace(tone, ended_s=min(tone.ended_s, cut_s)) for tone in scene.tones]
+    scene.tones = [tone for tone in heard if tone.ended_s - tone.began_s >= LEAST_TONE_S]
     scene.greeting_end_s = cut_s
     scene.person_from_s = cut_s + scene.between(0.4, 1.2)
     voice = draw_voice(half=scene.half, language=scene.language, rng=scene.rng)

@@ -14,7 +14,7 @@ from orchestrator.store.pool import Database
 from orchestrator.store.queue import QueueStore
 from orchestrator.store.records import Aftermath, ClaimedCall, End, Outcome
 from orchestrator.store.workers import WorkerStore
-from sip.leg import Dialled
+from sip.events import Dialled
 
 BATCH = 20
 # The call ends before it was dialled, so that claim and finish are all that is measured.

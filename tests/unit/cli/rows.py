@@ -11,7 +11,7 @@ from orchestrator.lifecycle import State
 from orchestrator.outcomes import EndReason, final_state
 from orchestrator.store.records import Outcome, WaitingFor
 from orchestrator.store.views import CallRow
-from sip.leg import Dialled
+from sip.events import Dialled
 
 NINE = datetime(2026, 11, 21, 9, 0, 0, tzinfo=UTC)
 

@@ -13,7 +13,7 @@ from orchestrator.lifecycle import State
 from orchestrator.outcomes import EndReason
 from orchestrator.store.records import Outcome
 from orchestrator.store.views import AttemptRow, CallView, DialRow, EventRow
-from sip.leg import Dialled
+from sip.events import Dialled
 from tests.unit.cli.rows import NINE, call_row
 
 REJECTED = Outcome(

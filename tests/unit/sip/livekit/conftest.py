@@ -10,7 +10,8 @@ from uuid import UUID
 import pytest
 
 from sip.clock import Clock
-from sip.leg import E164, AgentJoined, DialPlan, Ended, Leg, RoomEvent, RoomPlan, TrunkRoute
+from sip.events import AgentJoined, Ended, RoomEvent
+from sip.leg import E164, DialPlan, Leg, RoomPlan, TrunkRoute
 from sip.livekit.carrier import LiveKitCarrier
 from sip.livekit.room import LiveKitRoom
 from sip.livekit.timings import LiveKitTimings

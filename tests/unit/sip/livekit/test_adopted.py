@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import pytest
 
 from sip.causes import HangupCause
-from sip.leg import E164, Answered, Dialled, DialPlan, Ended, LegRecord, Moment, Ringing, RoomName, TrunkRoute
+from sip.events import Answered, Dialled, Ended, Moment, Ringing
+from sip.leg import E164, DialPlan, LegRecord, RoomName, TrunkRoute
 from sip.livekit.adopted import AdoptedLeg
 from sip.livekit.leg import Stage
 from sip.livekit.rooms import LeaveNotice, Occupant, Role, Span

@@ -11,7 +11,7 @@ from livekit.protocol.models import Room
 
 from sip.causes import HangupCause
 from sip.errors import BadPlan
-from sip.leg import Answered, Dialled, Ended, Ringing
+from sip.events import Answered, Dialled, Ended, Ringing
 from tests.unit.sip.livekit.conftest import ended, next_event
 from tests.unit.sip.livekit.fake_livekit import DROP, RING_OUT, TwirpError, sip_error
 

@@ -8,7 +8,8 @@ import pytest
 
 from sip.causes import HangupCause, Signal
 from sip.clock import Clock
-from sip.leg import E164, Answered, Dialled, DialPlan, Ended, Moment, Ringing, TrunkRoute
+from sip.events import Answered, Dialled, Ended, Moment, Ringing
+from sip.leg import E164, DialPlan, TrunkRoute
 from sip.livekit.failures import DialFailure, result_unknown
 from sip.livekit.leg import LiveKitLeg, Stage
 from sip.livekit.rooms import LeaveNotice, Occupant, Role, Span

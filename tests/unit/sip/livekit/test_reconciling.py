@@ -6,7 +6,7 @@ import pytest
 from aiohttp import web
 
 from sip.causes import HangupCause
-from sip.leg import Answered, Dialled, Ringing
+from sip.events import Answered, Dialled, Ringing
 from tests.unit.sip.livekit.conftest import ended, next_event
 from tests.unit.sip.livekit.fake_livekit import DROP, TwirpError
 

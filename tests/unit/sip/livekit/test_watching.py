@@ -9,7 +9,7 @@ import pytest
 
 from sip.causes import HangupCause
 from sip.clock import Clock
-from sip.leg import AgentJoined, AgentLeft, Dialled, EndSignal, OptOut, RoomClosed
+from sip.events import AgentJoined, AgentLeft, Dialled, EndSignal, OptOut, RoomClosed
 from sip.livekit.leg import Stage
 from sip.livekit.room import LiveKitRoom
 from sip.livekit.watch import Watch

@@ -8,7 +8,7 @@ import pytest
 from livekit.api import AccessToken
 from livekit.protocol.models import ParticipantInfo
 
-from sip.leg import AgentJoined
+from sip.events import AgentJoined
 from sip.livekit import webhooks
 from sip.livekit.webhooks import Receipt, Refusal, WebhookRefused
 from tests.unit.sip.livekit.conftest import next_event

@@ -8,7 +8,8 @@ from uuid import UUID
 import pytest
 
 from sip.clock import Clock
-from sip.leg import AgentJoined, DialPlan, Ended, Leg, Room, RoomEvent, RoomPlan, TrunkRoute
+from sip.events import AgentJoined, Ended, RoomEvent
+from sip.leg import DialPlan, Leg, Room, RoomPlan, TrunkRoute
 from sip.simulated.carrier import SimulatedCarrier
 
 E = TypeVar("E")

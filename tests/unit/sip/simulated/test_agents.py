@@ -8,7 +8,7 @@ import pytest
 
 from sip.causes import HangupCause
 from sip.errors import RoomRefused
-from sip.leg import AgentJoined, AgentLeft, Answered, Ended, EndSignal, OptOut, Ringing, RoomClosed
+from sip.events import AgentJoined, AgentLeft, Answered, Ended, EndSignal, OptOut, Ringing, RoomClosed
 from sip.simulated import callees
 from sip.simulated.agents import Behaviour, behaviour_of
 

@@ -10,7 +10,8 @@ import pytest
 from sip.causes import HangupCause
 from sip.clock import Clock
 from sip.errors import BadPlan, CarrierUnavailable, RoomRefused
-from sip.leg import AgentJoined, Answered, Dialled, Digit, EarlyMedia, Ended, Ringing, RoomClosed, TrunkRoute
+from sip.events import AgentJoined, Answered, Dialled, Digit, EarlyMedia, Ended, Ringing, RoomClosed
+from sip.leg import TrunkRoute
 from sip.simulated import callees
 from sip.simulated import carrier as carriers
 from sip.simulated.agenda import Agenda

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from sip.causes import HangupCause
-from sip.leg import AgentJoined, Answered, Ended, EndSignal, ListeningPlan, MessagePlayed, Quiet
+from sip.events import AgentJoined, Answered, Ended, EndSignal, MessagePlayed, Quiet
+from sip.leg import ListeningPlan
 from sip.simulated import scripts
 from sip.simulated.hearing import Hearing, hear, quiet_spells
 from sip.simulated.scripts import number_of
@@ -59,15 +60,20 @@ def test_the_latest_verdict_knows_what_was_heard_last(script: Script):
 
 
 @pytest.mark.parametrize(
-    "script", [scripts.EARLY_MEDIA_THEN_UNAVAILABLE, scripts.EARLY_ANNOUNCEMENT], ids=lambda script: script.name
+    ("script", "tones"),
+    [
+        (scripts.EARLY_MEDIA_THEN_UNAVAILABLE, set()),
+        (scripts.EARLY_ANNOUNCEMENT, {ToneKind.SIT}),
+        (scripts.EARLY_BUSY, {ToneKind.BUSY}),
+    ],
+    ids=lambda value: value.name if isinstance(value, Script) else "",
 )
-def test_early_media_is_heard_and_gives_no_verdict(script: Script):
+def test_early_media_is_heard_and_gives_no_verdict(script: Script, tones: set[ToneKind]):
     hearing = heard(script)
     assert hearing.early
     assert hearing.late == ()
     assert not [event for _, event in hearing.early if isinstance(event, Verdict)]
-    tones = {event.kind for _, event in hearing.early if isinstance(event, Tone)}
-    assert (ToneKind.SIT in tones) == (script is scripts.EARLY_ANNOUNCEMENT)
+    assert {event.kind for _, event in hearing.early if isinstance(event, Tone)} == tones
 
 
 def test_what_was_heard_once_is_not_worked_out_again():
@@ -96,6 +102,7 @@ def test_lost_media_are_lost_from_when_they_stop():
     [
         (scripts.EARLY_MEDIA_THEN_UNAVAILABLE, HangupCause.FORWARDED_TO_VOICEMAIL, "early_media_speech"),
         (scripts.EARLY_ANNOUNCEMENT, HangupCause.SUBSCRIBER_ABSENT, "early_media_sit"),
+        (scripts.EARLY_BUSY, HangupCause.USER_BUSY, "early_media_busy"),
     ],
     ids=lambda value: value.name if isinstance(value, Script) else "",
 )
@@ -108,6 +115,15 @@ async def test_what_is_heard_before_the_answer_decides_what_the_end_means(
     ended = (await to_the_end(room))[-1]
     assert isinstance(ended, Ended)
     assert (ended.cause, ended.evidence["inferred"]) == (cause, rule)
+
+
+async def test_what_nobody_listens_to_changes_nothing(desk: Desk):
+    room = await desk.carrier.open_room(desk.room_plan())
+    await until(room, AgentJoined)
+    await desk.carrier.dial(room, desk.dial_plan(number_of(scripts.EARLY_BUSY)))
+    ended = (await to_the_end(room))[-1]
+    assert isinstance(ended, Ended)
+    assert ended.cause is HangupCause.FORWARDED_TO_VOICEMAIL
 
 
 async def test_a_message_takes_its_time_and_an_agent_that_is_told_to_speak_does(desk: Desk, tmp_path: Path):

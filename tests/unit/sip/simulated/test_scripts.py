@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sip.causes import HangupCause, TrunkRules, hangup_cause
-from sip.leg import Dialled
+from sip.events import Dialled
 from sip.simulated import callees, scripts, signals
 from sip.simulated.scripts import SCRIPTS, is_test_number, number_of, script_for
 from sip.simulated.steps import ENDS, NotTaken, Ring, Script

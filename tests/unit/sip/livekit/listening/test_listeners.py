@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from sip.errors import CarrierUnavailable
-from sip.leg import Heard, ListeningLost, ListeningPlan, ListeningStarted, MessagePlayed, RoomEvent
+from sip.events import Heard, ListeningLost, ListeningStarted, MessagePlayed, RoomEvent
+from sip.leg import ListeningPlan
 from sip.livekit.listening.limits import ListenerLimits
 from sip.livekit.listening.listeners import Listeners
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sip.leg import ListeningPlan, Quiet
+from sip.events import Quiet
+from sip.leg import ListeningPlan
 from sip.livekit.listening.loudness import Loudness, level_dbm0
 from sip.livekit.listening.quiet import QuietWatch
 

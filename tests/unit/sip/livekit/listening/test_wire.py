@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sip.leg import ListeningPlan, Quiet
+from sip.events import Quiet
+from sip.leg import ListeningPlan
 from sip.livekit.listening.wire import (
     AnswerSeen,
     Beat,
