@@ -31,6 +31,8 @@ _SENSITIVITY_LOG_ODDS = 6.0
 _BEEP_LOG_ODDS = 4.5
 _STRONG_PHRASE_LOG_ODDS = 6.0
 _WEAK_PHRASE_LOG_ODDS = 1.5
+_WEAK_PHRASE_AT_MOST_LOG_ODDS = log_odds(0.97)
+"""So far a weak phrase can lift it: people at work say such things too, and nobody shall be hung up on for that."""
 _TONE_PROBABILITY = 0.995
 """Of fax, information tones, busy and reorder: no person makes them."""
 _RINGING_PROBABILITY = 0.6
@@ -245,8 +247,10 @@ class Judge:
             believed += _BEEP_LOG_ODDS
         if self._strong is not None:
             believed += _STRONG_PHRASE_LOG_ODDS
+        elif self._leaning is Kind.PERSON:
+            believed -= _WEAK_PHRASE_LOG_ODDS
         elif self._leaning is not None:
-            believed += _WEAK_PHRASE_LOG_ODDS * (-1 if self._leaning is Kind.PERSON else 1)
+            believed = max(believed, min(believed + _WEAK_PHRASE_LOG_ODDS, _WEAK_PHRASE_AT_MOST_LOG_ODDS))
         return probability_of(believed)
 
     def _evidence(self, timing: Timing | None) -> dict[str, Fact]:

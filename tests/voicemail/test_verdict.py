@@ -208,6 +208,15 @@ def test_weak_phrases_add_to_the_timing_and_name_the_machine() -> None:
     assert run(judge, 0.4, from_s=5.0)[-1].kind is Kind.PERSON
 
 
+def test_weak_phrases_alone_never_make_sure_enough_to_hang_up() -> None:
+    judge = a_judge()
+    words(judge, None, Kind.VOICEMAIL)
+    assert max(verdict.machine_probability for verdict in run(judge, 0.95)) == pytest.approx(0.97)
+    judge = a_judge()
+    words(judge, None, Kind.VOICEMAIL)
+    assert run(judge, 0.99)[-1].machine_probability == pytest.approx(0.99)
+
+
 def test_audio_that_ends_is_judged_as_at_the_limit() -> None:
     judge = a_judge()
     [verdict] = judge.finish(6.0, timing_at(6.0), 0.9)
