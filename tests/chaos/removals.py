@@ -18,7 +18,9 @@ def _age_of_the_intent() -> None:
     build: Any = Preparation.__init__
 
     def build_patient(self: Preparation, **keywords: Any) -> None:
+        call = keywords["call"]
         keywords["times"] = replace(keywords["times"], intent_max_age_real_s=1e6)
+        keywords["call"] = replace(call, trunk=replace(call.trunk, dial_slack_ms=10**9))
         build(self, **keywords)
 
     _put(Preparation, "__init__", build_patient)
