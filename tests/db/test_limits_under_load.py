@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
+from orchestrator.errors import BadInput
 from orchestrator.ids import CallId
 from orchestrator.lifecycle import State
 from orchestrator.outcomes import EndReason
@@ -215,7 +216,12 @@ class Storm:
                 )
                 for _ in range(random.randint(1, 12))
             ]
-            self.done["enqueued"] += len(await self.calls.enqueue(batch))
+            try:
+                self.done["enqueued"] += len(await self.calls.enqueue(batch))
+            except BadInput as refused:  # the database was so busy that the batch came after its own expiry
+                if "is in the past" not in str(refused):
+                    raise
+                self.done["came too late"] += 1
             await asyncio.sleep(0.015)
 
     async def canceler(self) -> None:

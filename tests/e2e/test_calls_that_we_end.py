@@ -118,8 +118,8 @@ def test_the_agents_reason_is_kept(played: Mapping[str, CallView]) -> None:
 
 
 def test_what_was_asked_for_reaches_the_request(daemon: Daemon, played: Mapping[str, CallView]) -> None:
-    (room,) = (dial.room for dial in played["the callee hangs up at once"].dials)
-    (dial,) = daemon.stand_in.ledger.dials(room=room)
+    rooms = [dial.room for dial in played["the callee hangs up at once"].dials]  # some may have missed their dial time, unsent
+    (dial,) = [dial for room in rooms for dial in daemon.stand_in.ledger.dials(room=room)]
     asked = dial.request
     assert (asked.headers, asked.display_name, asked.dtmf) == ({"X-Case": "7"}, "Acme", "1w2")
     assert (asked.caller_id, asked.trunk_id) == (CALLER_ID, daemon.stand_in.trunk_id)
