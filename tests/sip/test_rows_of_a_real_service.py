@@ -90,7 +90,7 @@ def test_each_row_ends_in_its_reason(played: Mapping[str, CallView], row: Row) -
 @pytest.mark.parametrize("row", [row for row in ROWS if not row.expires_in_s], ids=lambda row: row.far_end)
 def test_each_row_is_one_dial_and_one_invite(exchange: Exchange, played: Mapping[str, CallView], row: Row) -> None:
     view = played[row.far_end]
-    assert len(view.dials) == 1
+    assert len([dial for dial in view.dials if dial.spent is not False]) == 1  # others missed their time, unsent
     assert len(far_call(exchange, view).invites) == 1
 
 
