@@ -81,8 +81,8 @@ class CallStore:
         ]
 
     async def show(self, call_id: CallId) -> CallView:
-        """A call with all that happened to it. Raises NotFound."""
-        async with self._database.session() as session:
+        """A call with all that happened to it, as of one moment. Raises NotFound."""
+        async with self._database.transaction(snapshot=True) as session:
             row = await session.fetch_one("show_call", call_id)
             if row is None:
                 raise NotFound(f"there is no call {call_id}")

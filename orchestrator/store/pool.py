@@ -183,10 +183,13 @@ class Database:
             yield Session(connection=connection, statements=self._statements)
 
     @contextlib.asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Session]:
-        """One connection and one transaction, committed at the end of the block and rolled back by an exception."""
+    async def transaction(self, *, snapshot: bool = False) -> AsyncIterator[Session]:
+        """One connection and one transaction, committed at the end of the block and rolled back by an exception.
+
+        With snapshot its statements only read, and all see the same moment.
+        """
         async with self._acquired() as connection:
-            transaction = connection.transaction()
+            transaction = connection.transaction(isolation="repeatable_read" if snapshot else None, readonly=snapshot)
             with own_errors():
                 await transaction.start()
             try:

@@ -15,6 +15,7 @@ from orchestrator.errors import BadInput, ForbiddenTransition
 from orchestrator.lifecycle import TRANSITIONS, State
 from orchestrator.outcomes import EndReason
 from orchestrator.store.policy import NewTrunk, TrunkChange
+from orchestrator.store.pool import Row, Session
 from orchestrator.store.records import CancelResult, DialForbidden, DialGranted, Finished, Gate, Outcome, WaitingFor
 from sip.events import Dialled
 from tests.db.office import BUSY, HUNG_UP, NEVER_DIALLED, Office
@@ -30,6 +31,24 @@ async def test_a_conversation_leaves_one_event_for_each_state(office: Office):
     assert [(d.attempt, d.number, d.spent, d.dialled) for d in view.dials] == [(1, 1, True, Dialled.YES)]
     assert await office.held() == (0, 0)
     assert (await office.drift()).total == 0
+
+
+async def test_a_call_is_shown_as_of_one_moment_though_it_ends_meanwhile(office: Office, monkeypatch: pytest.MonkeyPatch):
+    call = await office.active()
+    fetch = Session.fetch
+
+    async def ended_meanwhile(session: Session, statement: str, *arguments: object) -> list[Row]:
+        if statement == "list_attempts":
+            await office.ends.finish(call, HUNG_UP)
+        return await fetch(session, statement, *arguments)
+
+    monkeypatch.setattr(Session, "fetch", ended_meanwhile)
+    view = await office.calls.show(call.call_id)
+    monkeypatch.undo()
+    assert view.call.state is State.ACTIVE
+    assert [event.state.value for event in view.events if event.state is not None][-1] == "active"
+    assert [attempt.ended_at for attempt in view.attempts] == [None]
+    assert await office.states(call.call_id) == ["scheduled", "ready", "claimed", "dialing", "ringing", "active", "ended"]
 
 
 @pytest.mark.parametrize("stage", ["claimed", "dialing", "ringing"])
