@@ -76,6 +76,10 @@ class HeardHop(NamedTuple):
     """Of the speech band."""
     floor_dbm0: float
     """Of the noise in it."""
+    loudest_dbm0: float
+    """Of the speech so far; what was loud long ago counts for less."""
+    spoken: bool
+    """What the WebRTC detector says; of lost hops nothing."""
 
 
 class SpeechActivity:
@@ -96,6 +100,7 @@ class SpeechActivity:
         self._hops = 0
         self._zero_hops = 0
         self._loudest_dbm0 = _LOWEST_FLOOR_DBM0
+        self._spoken = False
 
     def feed(self, hops: Hops, spectra: Spectra) -> list[HeardHop]:
         """Take `hops` (n, 80) and their spectra; n answers."""
@@ -110,22 +115,23 @@ class SpeechActivity:
             level = level_dbm0(min(in_window[at], in_hop))  # the window says how much is in the band, the hop when
             sound = self._sound(raw[_HOP_BYTES * at : _HOP_BYTES * (at + 1)], level, is_zero=in_hop == 0)
             if (
-                sound in {Sound.SPEECH, Sound.FAINT}
+                (sound is Sound.SPEECH or sound is Sound.FAINT)
                 and self._hops % 2 == 0
                 and self._is_noise(power[at + 1 : at + 1 + _NOISE_HOPS])
             ):
                 self._raise_floor(sum(self._recent_dbm0) / _NOISE_HOPS)
                 sound = Sound.NOISE
-            heard.append(HeardHop(sound, level, self._floor_dbm0))
+            heard.append(HeardHop(sound, level, self._floor_dbm0, self._loudest_dbm0, self._spoken))
         return heard
 
     def _sound(self, hop: bytes, level_dbm0: float, *, is_zero: bool) -> Sound:
         self._zero_hops = self._zero_hops + 1 if is_zero else 0
+        self._spoken = False
         if 0 < self._zero_hops <= _LOST_AT_MOST_HOPS and self._floor_dbm0 > _LOWEST_FLOOR_DBM0 + 2:
             return Sound.LOST
         self._follow(level_dbm0)
         above_db = level_dbm0 - self._floor_dbm0
-        spoken = self._webrtc.is_speech(hop, HOP_RATE_HZ)
+        spoken = self._spoken = self._webrtc.is_speech(hop, HOP_RATE_HZ)
         if level_dbm0 <= _QUIETEST_SPEECH_DBM0 or above_db <= (_STANDS_OUT_DB if spoken else _STANDS_OUT_FAR_DB):
             return Sound.QUIET
         loudest = self._loudest_dbm0 = max(self._loudest_dbm0, self._smooth_dbm0)

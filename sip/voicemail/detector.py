@@ -30,8 +30,9 @@ from sip.voicemail.events import (
 from sip.voicemail.features import Timing, measure
 from sip.voicemail.framing import HOP_S, Framer, Hops, Samples
 from sip.voicemail.hindsight import Hindsight
+from sip.voicemail.likeness import SpeechModel, seen
 from sip.voicemail.phrases import PhraseSpotter
-from sip.voicemail.spectrum import SpectrumAnalyser
+from sip.voicemail.spectrum import Spectra, SpectrumAnalyser
 from sip.voicemail.tones import LAG_HOPS, ToneDetector
 from sip.voicemail.utterances import Change, Utterances
 from sip.voicemail.verdict import DECISION_S, PICK_UP_WAIT_S, Judge
@@ -67,9 +68,10 @@ class CallDetector:
         sample_rate_hz: int,
         settings: DetectorSettings,
         classifier: Classifier | None = None,
+        speech_model: SpeechModel | None = None,
         keep_trace: bool = False,
     ) -> None:
-        """`sample_rate_hz`: 8,000 to 48,000, else ValueError. `classifier`: the package's own by default."""
+        """`sample_rate_hz`: 8,000 to 48,000, else ValueError. `classifier`, `speech_model`: the package's own by default."""
         self._framer = Framer(sample_rate_hz=sample_rate_hz)
         self._rate_hz = sample_rate_hz
         self._samples = 0
@@ -77,7 +79,7 @@ class CallDetector:
         self._tones = ToneDetector()
         self._activity = SpeechActivity()
         self._utterances = Utterances()
-        self._hindsight = Hindsight()
+        self._hindsight = Hindsight(model=speech_model)
         self._spotter = PhraseSpotter()
         self._classifier: Classifier = classifier or stock_classifier()
         self._judge = Judge(settings=settings)
@@ -186,8 +188,8 @@ class CallDetector:
         tones = deque(sorted(self._tones.feed(hops, spectra), key=lambda tone: tone.told_s))
         heard = self._activity.feed(hops, spectra)
         if lost:
-            heard = [one._replace(sound=Sound.LOST) for one in heard]
-        self._remember(heard)
+            heard = [one._replace(sound=Sound.LOST, spoken=False) for one in heard]
+        self._remember(heard, spectra)
         first = self._hops
         for at, is_tone in enumerate(self._tones.is_tone.tolist(), start=1):
             self._hops = first + at
@@ -199,13 +201,9 @@ class CallDetector:
         for tone in tones:
             self._hear_tone(tone, events)
 
-    def _remember(self, heard: list[HeardHop]) -> None:
+    def _remember(self, heard: list[HeardHop], spectra: Spectra) -> None:
         self._undecided.extend(heard)
-        self._hindsight.take(
-            levels_dbm0=[one.floor_dbm0 if one.sound is Sound.LOST else one.level_dbm0 for one in heard],
-            stood_out=[one.sound is Sound.SPEECH or one.sound is Sound.FAINT for one in heard],
-            noise=[hop for hop, one in enumerate(heard, start=self._hops) if one.sound is Sound.NOISE],
-        )
+        self._hindsight.take(seen(heard, spectra))
         self._hindsight.mark_tonal(self._tones.is_tone[max(0, LAG_HOPS - self._hops) :])
 
     def _hear_tone(self, tone: Tone, events: list[DetectorEvent]) -> None:
@@ -218,7 +216,7 @@ class CallDetector:
 
     def _decide(self, heard: HeardHop, told_s: float, events: list[DetectorEvent], *, is_tone: bool) -> None:
         """Take one hop whose tone flag is known."""
-        sound, level_dbm0, self._floor_dbm0 = heard
+        sound, level_dbm0, self._floor_dbm0 = heard[:3]
         utterances = self._utterances
         if is_tone:
             sound = Sound.LOST if utterances.speaking else Sound.QUIET  # within speech it may be a vowel

@@ -8,34 +8,35 @@ of ten, and from 4.3 to 0.3 s in babble. Responsible for spans only; knows neith
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from sip.voicemail.likeness import CONTEXT_HOPS, SEEN, Seen, SpeechModel, stock_speech_model
+
 KEPT_HOPS = 1_200
 """12 s: longer than any time limit that a verdict has by default."""
+_SIZE = KEPT_HOPS + KEPT_HOPS // 2 + CONTEXT_HOPS
 BRIDGED_HOPS = 20
 """Shorter pauses are closures and breaths inside words and sentences: 200 ms."""
 _LEAST_SPEECH_HOPS = 6
-_FORGOTTEN_HOPS = 14
-"""What stood out in the 140 ms before noise was recognised was that noise."""
 
 _LOUDEST_HOPS = 25
-_LOUD_SMOOTHING = np.ones(3) / 3
+_SMOOTHING = np.ones(3, np.float32) / 3
+_AROUND = np.ones(2 * CONTEXT_HOPS - 1, np.float32) / (2 * CONTEXT_HOPS - 1)
 _QUIET_SHARE = 0.2
 """The background is as loud as the quietest fifth of what was heard."""
 _QUIET_FROM_HOPS = 100
 """Of less than a second nobody knows the background; the noise floor stands in for what is missing."""
 _BETWEEN = 0.5
-"""Speech is what lies above the middle between background and voice,"""
-_AT_MOST_BELOW_DB = 30.0
-_AT_LEAST_BELOW_DB = 8.0
-"""but within these of the voice."""
-_SPREAD_HOPS = 2
-"""A hop beside a loud one is as loud: 20 ms to either side."""
+"""What lies below the middle between background and voice is background."""
+_LEAST_CONTRAST_DB = 6.0
 _LOWEST_DBM0 = -68.0
+_SURE_LOG_ODDS = 0.5
+"""Speech that was none costs more than a hop that was missed: pauses make the verdicts."""
 
 _VOWEL_HOPS = 50
 """What sounds like a tone for no longer, and was not told to be one, is a vowel that was held, if speech is beside it:"""
@@ -43,8 +44,33 @@ _BESIDE_HOPS = 12
 _SPEECH_BESIDE_HOPS = 5
 """so many hops of the twelve before it or after it. Round a tone there is quiet."""
 
+Floats = npt.NDArray[np.float32]
+Flags = npt.NDArray[np.bool_]
 Span = tuple[int, int]
 """Hops of the stream, the second not included."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the hops since a moment look like from another: arrays of one length."""
+
+    first_hop: int
+    log_odds: Floats
+    """Of speech, by what was seen of each hop and those around it."""
+    smooth_dbm0: Floats
+    """The level over 30 ms,"""
+    around_dbm0: Floats
+    """and over 210."""
+    background_dbm0: float
+    forgotten: Flags
+    tonal: Flags
+    contrast_db: float
+    unrest_db: float
+
+    @property
+    def a_db(self) -> float:
+        """What a decibel is of the way from the background (0) to the voice (1)."""
+        return 1 / max(self.contrast_db, _LEAST_CONTRAST_DB)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,35 +86,41 @@ class Past:
 
 
 class Hindsight:
-    """The last seconds of one stream, hop by hop."""
+    """The last seconds of one stream, hop by hop.
 
-    def __init__(self) -> None:
+    Speech is what is like it (`likeness.py`) and what stands where the voice does between background and voice, both alone
+    and in the 200 ms around: four weights, of the log odds of likeness, of the two places (0 the background, 1 the voice),
+    and an offset, tell the log odds of both together.
+    """
+
+    def __init__(self, *, model: SpeechModel | None = None) -> None:
+        """`model`: the package's own by default."""
+        self._model = model or stock_speech_model()
         self._hops = 0
-        self._first = 0
-        self._tonal_until = 0
-        self._levels: npt.NDArray[np.float32] = np.zeros(2 * KEPT_HOPS, np.float32)
-        self._stood_out: npt.NDArray[np.bool_] = np.zeros(2 * KEPT_HOPS, np.bool_)
-        self._tonal: npt.NDArray[np.bool_] = np.zeros(2 * KEPT_HOPS, np.bool_)
-        self._noise: list[int] = []
+        self._first = -CONTEXT_HOPS
+        self._tonal_until = self._scored_until = 0
+        self._seen: Seen = np.zeros((_SIZE, SEEN), np.float32)
+        self._seen[:CONTEXT_HOPS, 0] = _LOWEST_DBM0
+        self._log_odds: Floats = np.zeros(_SIZE, np.float32)
+        self._smooth: Floats = np.zeros(_SIZE, np.float32)
+        self._around: Floats = np.zeros(_SIZE, np.float32)
+        self._forgotten: Flags = np.zeros(_SIZE, np.bool_)
+        self._tonal: Flags = np.zeros(_SIZE, np.bool_)
 
-    def take(self, *, levels_dbm0: Sequence[float], stood_out: Sequence[bool], noise: Iterable[int]) -> None:
-        """Take the next hops, at most KEPT_HOPS / 2: their levels, which stand out of the noise, and which tell of noise.
-
-        `noise`: hops of the stream.
-        """
-        at, count = self._hops - self._first, len(levels_dbm0)
-        if at + count > self._levels.size:
-            for kept in (self._levels, self._stood_out, self._tonal):
-                kept[: at - KEPT_HOPS // 2] = kept[KEPT_HOPS // 2 : at]
-            self._first += KEPT_HOPS // 2
-            at -= KEPT_HOPS // 2
-            self._noise = [hop for hop in self._noise if hop >= self._first]
-        self._levels[at : at + count] = levels_dbm0
-        self._stood_out[at : at + count] = stood_out
-        self._noise += noise
+    def take(self, rows: Seen) -> None:
+        """Take what was seen of the next hops, at most KEPT_HOPS / 2; see `likeness.seen`."""
+        at, count = self._hops - self._first, len(rows)
+        if at + count > self._tonal.size:
+            keep_from = at - KEPT_HOPS - CONTEXT_HOPS
+            for kept in (self._seen, self._log_odds, self._smooth, self._around, self._forgotten, self._tonal):
+                kept[: at - keep_from] = kept[keep_from:at]
+            self._first += keep_from
+            at -= keep_from
+        self._seen[at : at + count] = rows
+        self._forgotten[at : at + count] = False
         self._hops += count
 
-    def mark_tonal(self, tonal: npt.NDArray[np.bool_]) -> None:
+    def mark_tonal(self, tonal: Flags) -> None:
         """Whether hops sound like a tone; from where the last marks ended."""
         at = self._tonal_until - self._first
         self._tonal[at : at + tonal.size] = tonal
@@ -97,40 +129,75 @@ class Hindsight:
     def forget(self, *, from_hop: int, until_hop: int) -> None:
         """These hops were a tone, which is known now."""
         begin, end = max(0, from_hop - self._first), max(0, min(until_hop, self._hops) - self._first)
-        self._stood_out[begin:end] = False
+        self._forgotten[begin:end] = True
 
     def look_back(self, *, from_hop: int, until_hop: int, floor_dbm0: float) -> Past:
-        """What was heard between two hops (at most the last 12 s of it).
+        """What was heard between two hops (at most the last 12 s of it, without the last 100 ms that were taken).
 
         `floor_dbm0`: of the noise at the end.
         """
-        end = until_hop - self._first
-        begin = max(from_hop - self._first, end - KEPT_HOPS, 0)
-        stood_out = _with_vowels(self._stood_out[begin:end], self._tonal[begin:end])
-        for hop in self._noise:
-            at = hop - self._first - begin
-            if 0 <= at < end - begin:
-                stood_out[max(0, at - _FORGOTTEN_HOPS) : at] = False
-        standing = int(np.count_nonzero(stood_out))
-        if standing < _LEAST_SPEECH_HOPS:
+        view = self.view(from_hop=from_hop, until_hop=until_hop, floor_dbm0=floor_dbm0)
+        if view is None:
             return Past()
-        levels = self._levels[begin:end]
-        smooth = np.convolve(levels, _LOUD_SMOOTHING, mode="same")[stood_out]
-        loudest = min(_LOUDEST_HOPS, standing)
-        voice = float(np.partition(smooth, standing - loudest)[standing - loudest :].mean())
+        of_likeness, of_place, of_places_around, offset = self._model.with_hindsight
+        of_place, of_places_around = of_place * view.a_db, of_places_around * view.a_db
+        spoken = of_likeness * view.log_odds
+        spoken += of_place * view.smooth_dbm0
+        spoken += of_places_around * view.around_dbm0
+        like = spoken > _SURE_LOG_ODDS - offset + (of_place + of_places_around) * view.background_dbm0
+        like &= ~view.forgotten
+        return Past(
+            spans=_bridged(np.flatnonzero(_with_vowels(like, view.tonal)), first=view.first_hop),
+            contrast_db=view.contrast_db,
+            unrest_db=view.unrest_db,
+        )
+
+    def view(self, *, from_hop: int, until_hop: int, floor_dbm0: float) -> View | None:
+        """What `look_back` judges by; None if nothing is like speech."""
+        self._score(min(until_hop, self._hops - CONTEXT_HOPS))
+        end = min(until_hop, self._scored_until) - self._first
+        begin = max(from_hop - self._first, end - KEPT_HOPS, CONTEXT_HOPS)
+        if end - begin < _LEAST_SPEECH_HOPS:
+            return None
+        forgotten, tonal, log_odds = self._forgotten[begin:end], self._tonal[begin:end], self._log_odds[begin:end]
+        standing = (log_odds > 0) & ~forgotten & ~tonal
+        count = int(np.count_nonzero(standing))
+        if count < _LEAST_SPEECH_HOPS:
+            return None
+        levels, smooth = np.maximum(self._seen[begin:end, 0], _LOWEST_DBM0), self._smooth[begin:end]
+        loudest = min(_LOUDEST_HOPS, count)
+        voice = float(np.partition(smooth[standing], count - loudest)[count - loudest :].mean())
         missing = max(0, _QUIET_FROM_HOPS - levels.size)
         place = int(_QUIET_SHARE * (levels.size + missing))
         background = floor_dbm0 if place < missing else float(np.partition(levels, place - missing)[place - missing])
         background = max(background, _LOWEST_DBM0)
         middle = background + _BETWEEN * (voice - background)
-        threshold = max(voice - _AT_MOST_BELOW_DB, min(voice - _AT_LEAST_BELOW_DB, middle))
-        loud = np.convolve(levels > threshold, np.ones(2 * _SPREAD_HOPS + 1), mode="same") > 0
-        low = levels[levels < middle]
-        return Past(
-            spans=_bridged(np.flatnonzero(stood_out & loud), first=begin + self._first),
+        below = levels[levels < middle] - middle
+        unrest = float(below @ below) / below.size - (float(below.sum()) / below.size) ** 2 if below.size else 0.0
+        return View(
+            first_hop=begin + self._first,
+            log_odds=log_odds,
+            smooth_dbm0=smooth,
+            around_dbm0=self._around[begin:end],
+            background_dbm0=background,
+            forgotten=forgotten,
+            tonal=tonal,
             contrast_db=voice - background,
-            unrest_db=float(low.std()) if low.size >= _LEAST_SPEECH_HOPS else 0.0,
+            unrest_db=math.sqrt(max(0.0, unrest)) if below.size >= _LEAST_SPEECH_HOPS else 0.0,
         )
+
+    def _score(self, until_hop: int) -> None:
+        """Have the likeness of all hops before this one that are kept: while nobody looks back, nothing is computed."""
+        if until_hop <= self._scored_until:
+            return
+        begin = max(self._scored_until - self._first, CONTEXT_HOPS)
+        end = until_hop - self._first
+        with_context = self._seen[begin - CONTEXT_HOPS : end + CONTEXT_HOPS]
+        self._log_odds[begin:end] = self._model.log_odds(with_context)
+        smooth = np.convolve(np.maximum(with_context[:, 0], _LOWEST_DBM0), _SMOOTHING, mode="valid")
+        self._smooth[begin:end] = smooth[CONTEXT_HOPS - 1 : 1 - CONTEXT_HOPS]
+        self._around[begin:end] = np.convolve(smooth, _AROUND, mode="valid")
+        self._scored_until = until_hop
 
 
 def _with_vowels(stood_out: npt.NDArray[np.bool_], tonal: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

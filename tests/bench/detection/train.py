@@ -1,4 +1,4 @@
-"""Trains the classifier of sip/voicemail on the corpus's training half, and writes sip/voicemail/model.json.
+"""Trains sip/voicemail on the corpus's training half: writes speech.json (`train_speech.py`) and, with it, model.json.
 
     python -m tests.bench.detection.train
 
@@ -14,7 +14,7 @@ import argparse
 import datetime as dt
 import json
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,10 +29,13 @@ from sip.voicemail.classifier import parse
 from sip.voicemail.detector import CallDetector
 from sip.voicemail.events import DetectorSettings, Kind
 from sip.voicemail.features import FEATURES
+from sip.voicemail.likeness import SpeechModel
+from sip.voicemail.likeness import parse as parse_speech
 from sip.voicemail.verdict import DECISION_S
 from tests.bench.detection import corpus
 from tests.bench.detection.labels import SAMPLE_RATE_HZ, Clip, Label, Part
 from tests.bench.detection.plan import SIZES
+from tests.bench.detection.train_speech import listen, speech_model
 
 Floats = npt.NDArray[np.float64]
 
@@ -40,12 +43,13 @@ FOLDS = 5
 TREES = 170
 DEPTH = 4
 LEARNING_RATE = 0.06
-LEAST_MOMENTS_IN_LEAF = 200
-SHRINKAGE = 10.0
+LEAST_MOMENTS_IN_LEAF = 600
+SHRINKAGE = 30.0
 BOUND = 7.0
 """Log odds are kept within it: 5,000 clips cannot tell more than 1 in 1,000."""
 SINCE_FIRST = list(FEATURES).index("since_first_s")
 MODEL = Path(sip.voicemail.__file__).with_name("model.json")
+SPEECH = Path(sip.voicemail.__file__).with_name("speech.json")
 MACHINES = {Kind.VOICEMAIL, Kind.MAILBOX_FULL, Kind.MENU, Kind.SCREENING, Kind.ANNOUNCEMENT, Kind.MACHINE}
 
 
@@ -94,15 +98,15 @@ def is_learnt_from(label: Label) -> bool:
     return label.part is Part.MAIN and (label.kind is Kind.PERSON or label.kind in MACHINES)
 
 
-def hear(clips: Iterable[Clip]) -> Rows:
-    """Let the detector hear clips, each answered at its first sample."""
+def hear(clips: Iterable[Clip], *, speech: SpeechModel | None = None) -> Rows:
+    """Let the detector hear clips, each answered at its first sample; `speech`: the package's own by default."""
     values: list[Sequence[float]] = []
     of_clip: list[int] = []
     labels: list[Label] = []
     settings = DetectorSettings()
     for clip in clips:
         witness = Witness()
-        detector = CallDetector(sample_rate_hz=SAMPLE_RATE_HZ, settings=settings, classifier=witness)
+        detector = CallDetector(sample_rate_hz=SAMPLE_RATE_HZ, settings=settings, classifier=witness, speech_model=speech)
         detector.answer()
         detector.feed(clip.samples[: round((settings.final_after_answer_s + 0.5) * SAMPLE_RATE_HZ)])
         rows = [row for row in witness.rows if row[SINCE_FIRST] <= settings.final_after_speech_s + DECISION_S]
@@ -207,23 +211,31 @@ def document(rows: Rows, trees: HistGradientBoostingClassifier, log_odds: Floats
 
 def main() -> None:
     """Train, calibrate, write the model, print what it is worth."""
-    parser = argparse.ArgumentParser(description="Train sip/voicemail/model.json on the corpus's training half.")
+    parser = argparse.ArgumentParser(description="Train speech.json and model.json on the corpus's training half.")
     parser.add_argument("--size", choices=list(SIZES), default="full")
     parser.add_argument("--seed", type=int, default=corpus.SEED)
     parser.add_argument("--date", type=dt.date.fromisoformat, default=dt.datetime.now(dt.UTC).date())
     parser.add_argument("--out", type=Path, default=MODEL)
+    parser.add_argument("--out-speech", type=Path, default=SPEECH)
     options = parser.parse_args()
-    clips = corpus.load_clips(half="train", size=options.size, seed=options.seed)
-    rows = hear(clip for clip in clips if is_learnt_from(clip.label))
-    log_odds = out_of_fold(rows)
     came_about: dict[str, object] = {
         "by": "tests/bench/detection/train.py",
         "date": options.date.isoformat(),
         "corpus": {"half": "train", "size": options.size, "seed": options.seed},
     }
+
+    def learnt_from() -> Iterator[Clip]:
+        clips = corpus.load_clips(half="train", size=options.size, seed=options.seed)
+        return (clip for clip in clips if is_learnt_from(clip.label))
+
+    speaking = [listen(clip) for clip in learnt_from() if clip.label.speech and clip.label.kind is not Kind.MACHINE]
+    speech = speech_model(speaking, came_about=came_about)
+    rows = hear(learnt_from(), speech=parse_speech(speech))
+    log_odds = out_of_fold(rows)
     text = document(rows, fit(rows.values, rows.is_machine, rows.weight), log_odds, came_about=came_about)
     parse(text)
     options.out.write_text(text, encoding="utf-8")
+    options.out_speech.write_text(speech, encoding="utf-8")
     print(json.dumps(json.loads(text)["came_about"], indent=1))
 
 
