@@ -28,7 +28,7 @@ _NAMES = tuple(FEATURES)
 _SINCE_FIRST, _QUIET = _NAMES.index("since_first_s"), _NAMES.index("quiet_s")
 _SENSITIVITY_LOG_ODDS = 6.0
 """Between sensitivity 0 and 1; half of it to either side of the default."""
-_BEEP_LOG_ODDS = 4.5
+BEEP_LOG_ODDS = 4.5
 _STRONG_PHRASE_LOG_ODDS = 6.0
 _WEAK_PHRASE_LOG_ODDS = 1.5
 _WEAK_PHRASE_AT_MOST_LOG_ODDS = log_odds(0.97)
@@ -244,7 +244,7 @@ class Judge:
         """Timing, beep and words together."""
         believed = log_odds(probability)
         if self._beep is not None:
-            believed += _BEEP_LOG_ODDS
+            believed += BEEP_LOG_ODDS
         if self._strong is not None:
             believed += _STRONG_PHRASE_LOG_ODDS
         elif self._leaning is Kind.PERSON:
