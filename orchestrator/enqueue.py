@@ -9,54 +9,32 @@ command lines or HTTP.
 
 from __future__ import annotations
 
-import json
-import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from orchestrator.call_fields import (
+    MAX_DURATION_S,
+    RING_TIMEOUT_S,
+    display_name,
+    dtmf_digits,
+    label,
+    metadata_text,
+    own_headers,
+    own_redial,
+    priority_of,
+    within,
+)
 from orchestrator.detection import read_own_detection
 from orchestrator.errors import BadInput, NotFound
 from orchestrator.hours import check_hours
 from orchestrator.ids import E164
 from orchestrator.numbers import check_destination, read_number
 from orchestrator.ordinary import OrdinaryNumbers
-from orchestrator.redial import MOST_ATTEMPTS, read_delays
 from orchestrator.store.accounts import AccountStore
 from orchestrator.store.calls import CallStore
 from orchestrator.store.policy import AccountRow
 from orchestrator.store.views import Enqueued, NewCall
-
-MAX_METADATA_BYTES = 64 * 1024
-MAX_LABEL = 255
-"""Characters of a batch name, an idempotency key, an agent's name."""
-MAX_DISPLAY_NAME = 128
-MAX_DTMF = 255
-MAX_HEADERS_BYTES = 8 * 1024
-RING_TIMEOUT_S = (5.0, 60.0)
-MAX_DURATION_S = (1.0, 86_370.0)
-"""The request asks for 30 s more as a backstop, and the SIP service takes a day at most."""
-PRIORITY = (-100, 100)
-
-_DTMF = re.compile(r"[0-9A-Da-d*#wW]*")
-_HEADER_NAME = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_NUL_IN_JSON = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
-_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
-_REDIAL = ("max_attempts", "delays", "jitter")
-
-# Headers that a SIP user agent writes itself, with their compact forms (RFC 3261, 7.3.3, 20); a second one breaks the INVITE.
-_OWN_HEADERS = frozenset(
-    (
-        *("accept", "allow", "authorization", "call-id", "contact", "content-disposition", "content-encoding"),
-        *("content-length", "content-type", "cseq", "date", "expires", "from", "max-forwards", "min-se"),
-        *("proxy-authorization", "proxy-require", "record-route", "reply-to", "require", "route", "session-expires"),
-        *("supported", "timestamp", "to", "user-agent", "via"),
-        *("c", "e", "f", "i", "k", "l", "m", "t", "v", "x"),
-    )
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,19 +196,19 @@ def _call(request: NewCallRequest, account: AccountRow, to: E164, key: str | Non
         agent_name=_agent(request.agent, account),
         metadata=metadata_text(request.metadata),
         caller_id=read_number(request.caller_id, account.country) if request.caller_id else None,
-        display_name=_display_name(request.display_name),
-        headers=_headers(request.headers) if request.headers else {},
-        dtmf=_dtmf(request.dtmf) if request.dtmf else "",
-        ring_timeout_s=_within("ring timeout", request.ring_timeout_s, RING_TIMEOUT_S),
-        max_duration_s=_within("maximum duration", request.max_duration_s, MAX_DURATION_S),
-        priority=_priority(request.priority),
+        display_name=display_name(request.display_name),
+        headers=own_headers(request.headers) if request.headers else {},
+        dtmf=dtmf_digits(request.dtmf) if request.dtmf else "",
+        ring_timeout_s=within("ring timeout", request.ring_timeout_s, RING_TIMEOUT_S),
+        max_duration_s=within("maximum duration", request.max_duration_s, MAX_DURATION_S),
+        priority=priority_of(request.priority),
         run_at=request.run_at,
         expires_at=request.expires_at,
-        idempotency_key=None if key is None else _label("key", key),
-        batch=None if request.batch is None else _label("batch name", request.batch),
+        idempotency_key=None if key is None else label("key", key),
+        batch=None if request.batch is None else label("batch name", request.batch),
         trunk=request.trunk,
         calling_hours=None if request.calling_hours is None else _hours(request.calling_hours),
-        redial=None if request.redial is None else _redial(request.redial, account),
+        redial=None if request.redial is None else own_redial(request.redial, gap_s=account.number_gap_s),
         detection=None if request.detection is None else read_own_detection(request.detection, account.detection),
     )
 
@@ -243,31 +221,6 @@ def _check_times(request: NewCallRequest) -> None:
         raise BadInput(f"expires_at {_shown(request.expires_at)} is not after run_at {_shown(request.run_at)}: give it longer")
 
 
-def metadata_text(value: object) -> str:
-    """The JSON text of a call's metadata. Raises BadInput unless it is an object that Postgres can hold, 64 KiB at most."""
-    if not isinstance(value, Mapping):
-        raise BadInput(f'metadata must be a JSON object like {{"order": 7}}, not {_kind(value)}')
-    try:
-        text = _JSON.encode(value)
-    except ValueError as error:
-        raise BadInput("metadata holds a number that JSON cannot: NaN or Infinity") from error
-    except RecursionError as error:
-        raise BadInput("metadata is nested too deeply") from error
-    if (not text.isascii() and _SURROGATE.search(text)) or ("\\u0000" in text and _NUL_IN_JSON.search(text)):
-        raise BadInput("metadata holds a NUL or half a character (a lone surrogate), which the database cannot store")
-    size = len(text.encode())
-    if size > MAX_METADATA_BYTES:
-        raise BadInput(
-            f"metadata has {size:,} bytes as JSON, at most {MAX_METADATA_BYTES:,} are allowed: keep what is large elsewhere"
-        )
-    return text
-
-
-def _kind(value: object) -> str:
-    names = {bool: "true or false", str: "a text", int: "a number", float: "a number", list: "an array", type(None): "null"}
-    return names.get(type(value), type(value).__name__)
-
-
 def _agent(asked: str | None, account: AccountRow) -> str:
     """The agent that was asked for; empty: the account's, which the store looks up."""
     if not asked and not account.agent_name:
@@ -275,86 +228,12 @@ def _agent(asked: str | None, account: AccountRow) -> str:
             f"no agent is named, and account {account.name!r} has none of its own: name one, or give it one by"
             f" `orchestrator accounts set {account.name} --agent NAME`"
         )
-    return _label("agent name", asked) if asked else ""
-
-
-def _display_name(text: str | None) -> str | None:
-    if text is not None:
-        _refuse_control("display name", text)
-        if len(text) > MAX_DISPLAY_NAME:
-            raise BadInput(f"display name has {len(text)} characters, at most {MAX_DISPLAY_NAME} are allowed")
-    return text
-
-
-def _headers(headers: Mapping[str, str]) -> Mapping[str, str]:
-    for name, value in headers.items():
-        if not _HEADER_NAME.fullmatch(name):
-            raise BadInput(f"header {name!r} is no name of a SIP header: use letters, digits and dashes, like X-Campaign")
-        if name.lower() in _OWN_HEADERS:
-            raise BadInput(f"header {name!r} is written by the SIP service itself: use one of your own, like X-{name}")
-        _refuse_control(f"header {name!r}", value)
-    if len(json.dumps(dict(headers), ensure_ascii=False).encode()) > MAX_HEADERS_BYTES:
-        raise BadInput(f"the headers are longer than {MAX_HEADERS_BYTES:,} bytes together")
-    return dict(headers)
-
-
-def _dtmf(digits: str) -> str:
-    if not _DTMF.fullmatch(digits) or len(digits) > MAX_DTMF:
-        raise BadInput(f"dtmf {digits!r}: at most {MAX_DTMF} of 0-9, A-D, * and #, and w for half a second")
-    return digits
+    return label("agent name", asked) if asked else ""
 
 
 def _hours(rules: Sequence[str]) -> tuple[str, ...]:
     check_hours(rules)
     return tuple(rules)
-
-
-def _redial(value: object, account: AccountRow) -> Mapping[str, object]:
-    """The call's own redial policy as it is stored. Raises BadInput."""
-    if not isinstance(value, Mapping):
-        raise BadInput(f'redial must be a JSON object like {{"max_attempts": 3}}, not {_kind(value)}')
-    for name in value:
-        if name not in _REDIAL:
-            raise BadInput(f"redial has no {name!r}: it has {', '.join(_REDIAL)}")
-    attempts, delays, jitter = (value.get(name) for name in _REDIAL)
-    stored: dict[str, object] = {}
-    if attempts is not None:
-        if not isinstance(attempts, int) or isinstance(attempts, bool) or not 1 <= attempts <= MOST_ATTEMPTS:
-            raise BadInput(f"max_attempts must be a whole number from 1 to {MOST_ATTEMPTS}, not {attempts!r}")
-        stored["max_attempts"] = attempts
-    if jitter is not None:
-        if not isinstance(jitter, int | float) or isinstance(jitter, bool) or not 0 <= jitter <= 1:
-            raise BadInput(f"the jitter of redial delays must be a number from 0 to 1, not {jitter!r}")
-        stored["jitter"] = jitter
-    if delays is not None:
-        if not isinstance(delays, Mapping):
-            raise BadInput(f'redial delays must be a JSON object like {{"soon": [300, 900]}}, not {_kind(delays)}')
-        stored["delays"] = {kind.value: list(read) for kind, read in read_delays(delays, gap_s=account.number_gap_s).items()}
-    return stored
-
-
-def _within(name: str, value: float | None, bounds: tuple[float, float]) -> float | None:
-    if value is not None and not (math.isfinite(value) and bounds[0] <= value <= bounds[1]):
-        raise BadInput(f"{name} must be {bounds[0]:g} to {bounds[1]:g} seconds, not {value:g}")
-    return value
-
-
-def _priority(value: int) -> int:
-    if not PRIORITY[0] <= value <= PRIORITY[1]:
-        raise BadInput(f"priority must be {PRIORITY[0]} to {PRIORITY[1]}, not {value}")
-    return value
-
-
-def _label(name: str, text: str) -> str:
-    if not 1 <= len(text) <= MAX_LABEL:
-        raise BadInput(f"{name} must have 1 to {MAX_LABEL} characters, not {len(text)}")
-    _refuse_control(name, text)
-    return text
-
-
-def _refuse_control(name: str, text: str) -> None:
-    if _CONTROL.search(text) or _SURROGATE.search(text):
-        raise BadInput(f"{name} {text!r} holds a control character or a line break: remove it")
 
 
 def _shown(moment: datetime) -> str:

@@ -56,11 +56,18 @@ def post_dial_allowance_s() -> float:
 
 
 @pytest.fixture(scope="module")
+def listens() -> bool:
+    """Whether the daemon has listeners."""
+    return False
+
+
+@pytest.fixture(scope="module")
 def daemon(
     real_livekit: RealServer,
     trunk_ids: Mapping[str, str],
     example_agent: RunningProcess,
     post_dial_allowance_s: float,
+    listens: bool,
     postgres_servers: PostgresServers,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Daemon]:
@@ -71,6 +78,7 @@ def daemon(
         database_url=url,
         directory=tmp_path_factory.mktemp("daemon"),
         allowance_s=post_dial_allowance_s,
+        listens=listens,
     )
 
     async def furnish() -> None:
@@ -80,6 +88,8 @@ def daemon(
     try:
         asyncio.run(furnish())
         running.wait_until_ready()
+        if listens:
+            running.process.wait_until(lambda: running.process.says("listener_ready"), what="listening", timeout_s=120)
         yield running
     finally:
         running.stop()

@@ -62,6 +62,9 @@ agent_join_timeout_s = 15.0
 agent_delays_s = [1.0, 2.0]
 trunk_delays_s = [1.0, 2.0]
 
+[listening]
+enabled = {listening}
+
 [http]
 port = {http_port}
 
@@ -133,7 +136,9 @@ class Desk:
 class Daemon:
     """One daemon process with its database."""
 
-    def __init__(self, *, server: RealServer, database_url: str, directory: Path, allowance_s: float) -> None:
+    def __init__(
+        self, *, server: RealServer, database_url: str, directory: Path, allowance_s: float, listens: bool = False
+    ) -> None:
         """It hears the server's webhooks: only one daemon at a time can."""
         self._database_url = database_url
         self._http_port = server.webhook_port or free_port()
@@ -145,6 +150,7 @@ class Daemon:
                 allowance_s=allowance_s,
                 media_timeout_s=MEDIA_TIMEOUT_S,
                 http_port=self._http_port,
+                listening=str(listens).lower(),
             )
         )
         self.process = RunningProcess(

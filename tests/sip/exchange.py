@@ -3,20 +3,49 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
 from livekit import api
 
+from sip.simulated.audio import frames
+from sip.simulated.steps import Sound, SoundKind
 from tests.fixtures.livekit import RealServer
 from tests.sip.environment import SipEnvironment
 from tests.sip.farend import SCENARIOS, FarCall, FarEnd
-from tests.sip.phone import TONE
+from tests.sip.phone import TONE, u_law
 
 CALLER_ID = "+442079460900"
 LOSES_AUDIO = "loses_audio"
 """Talks on, and sends no packet any more from 3 s on."""
+
+
+PERSON, MAILBOX, FAX = "person", "mailbox", "fax"
+_QUIET_S = 60.0
+SPEAKERS: Mapping[str, Sequence[Sound]] = {
+    PERSON: (
+        Sound(SoundKind.SILENCE, 0.3),
+        Sound(SoundKind.SPEECH, 0.6),
+        Sound(SoundKind.SILENCE, 2.5),
+        Sound(SoundKind.SPEECH, 1.2),
+        Sound(SoundKind.SILENCE, _QUIET_S),
+    ),
+    MAILBOX: (
+        Sound(SoundKind.SILENCE, 0.4),
+        Sound(SoundKind.SPEECH, 2.6),
+        Sound(SoundKind.SILENCE, 0.3),
+        Sound(SoundKind.SPEECH, 2.4),
+        Sound(SoundKind.SILENCE, 0.4),
+        Sound(SoundKind.SPEECH, 3.0),
+        Sound(SoundKind.SILENCE, 0.5),
+        Sound(SoundKind.BEEP, 0.5),
+        Sound(SoundKind.SILENCE, _QUIET_S),
+    ),
+    FAX: (Sound(SoundKind.SILENCE, 0.5), Sound(SoundKind.FAX_CED, 20.0)),
+}
+"""Far ends that answer and sound so, for detectors to hear."""
 
 
 class Exchange:
@@ -33,6 +62,8 @@ class Exchange:
         for scenario in sorted(file.stem for file in SCENARIOS.glob("*.xml")):
             self._start(scenario, scenario)
         self._start(LOSES_AUDIO, "talks_on", talk_limit_s=3.0)
+        for name, sounds in SPEAKERS.items():
+            self._start(name, "talks_on", says=functools.partial(_spoken, name, sounds))
         for far_end in self._far_ends.values():
             far_end.wait_until_ready()
 
@@ -52,7 +83,14 @@ class Exchange:
         """The SIP calls of this number, at whichever far end."""
         return [call for far_end in self._far_ends.values() for call in far_end.calls(to=to)]
 
-    def _start(self, name: str, scenario: str, *, talk_limit_s: float | None = None) -> None:
+    def _start(
+        self,
+        name: str,
+        scenario: str,
+        *,
+        talk_limit_s: float | None = None,
+        says: Callable[[], Iterator[bytes]] | None = None,
+    ) -> None:
         self._far_ends[name] = FarEnd(
             name=name,
             scenario=scenario,
@@ -60,7 +98,13 @@ class Exchange:
             sipp=self._environment.sipp,
             directory=self._directory,
             talk_limit_s=talk_limit_s,
+            says=says,
         )
+
+
+def _spoken(name: str, sounds: Sequence[Sound]) -> Iterator[bytes]:
+    """These sounds as u-law, 20 ms at a time."""
+    return (bytes(map(u_law, frame)) for frame in frames(sounds, seed=name))
 
 
 def livekit(server: RealServer) -> api.LiveKitAPI:

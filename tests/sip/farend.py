@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import socket
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -104,11 +105,22 @@ class FarEnd:
     """One SIPp with one scenario, and its phone."""
 
     def __init__(
-        self, *, name: str, scenario: str, address: str, sipp: str, directory: Path, talk_limit_s: float | None = None
+        self,
+        *,
+        name: str,
+        scenario: str,
+        address: str,
+        sipp: str,
+        directory: Path,
+        talk_limit_s: float | None = None,
+        says: Callable[[], Iterator[bytes]] | None = None,
     ) -> None:
-        """`scenario`: name of a file in scenarios/. `directory`: gets the logs, and has the audio that scenarios play."""
+        """`scenario`: name of a file in scenarios/. `directory`: gets the logs, and has the audio that scenarios play.
+
+        `talk_limit_s`, `says`: see `Phone`.
+        """
         self.name = name
-        self.phone = Phone(address=address, talk_limit_s=talk_limit_s)
+        self.phone = Phone(address=address, talk_limit_s=talk_limit_s, says=says)
         self._port = free_port(socket.SOCK_DGRAM)
         self.trunk_address = f"{address}:{self._port}"
         self._log = directory / f"{name}.msg"

@@ -2,7 +2,7 @@
 
 Build once (cached; ORCHESTRATOR_DETECTION_CORPUS or a temporary directory), then load:
 
-    python -m tests.bench.detection.build --small      # some 400 clips a half; without --small some 6,600 in all
+    python -m tests.bench.detection.build --small      # some 400 clips a half; without --small some 10,300 in all
 
     from tests.bench.detection.corpus import load_clips
     for clip in load_clips(half="train", size="small"):  # "full" is the default; part="main" leaves the extra part out

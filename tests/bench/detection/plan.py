@@ -20,7 +20,7 @@ class Size:
     """Times the numbers of others.EXTRA."""
 
 
-FULL = Size(name="full", main={Half.TRAIN: 2600, Half.TEST: 3240}, extra={Half.TRAIN: 0.5, Half.TEST: 1.0})
+FULL = Size(name="full", main={Half.TRAIN: 6000, Half.TEST: 3240}, extra={Half.TRAIN: 0.5, Half.TEST: 1.0})
 SMALL = Size(name="small", main={Half.TRAIN: 340, Half.TEST: 340}, extra={Half.TRAIN: 0.1, Half.TEST: 0.1})
 SIZES = {size.name: size for size in (FULL, SMALL)}
 

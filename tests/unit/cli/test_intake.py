@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from orchestrator.enqueue import Intake, NewCallRequest, Refused, metadata_text
+from orchestrator.call_fields import metadata_text
+from orchestrator.enqueue import Intake, NewCallRequest, Refused
 from orchestrator.errors import BadInput, Conflict, DestinationForbidden, InvalidNumber, NotFound
 from orchestrator.ids import E164, AccountId, CallId
 from orchestrator.store.policy import AccountRow
