@@ -104,15 +104,24 @@ def of_strangers(rows: Rows) -> Floats:
 
 
 def moments_of(rows: Rows, odds: Floats) -> Moments:
-    """With what tones add."""
+    """With what tones add: the detector that was heard asked no more once a tone had told it enough, so its time is added."""
     since, onset = (rows.values[:, list(FEATURES).index(name)] for name in ("since_first_s", "onset_s"))
     told = since + onset + LAG_S
-    odds = odds.copy()
+    starts = np.searchsorted(rows.clip, np.arange(len(rows.labels) + 1))
+    kept: list[tuple[int, float, float, float]] = []
     for clip, tones in enumerate(rows.tones):
-        for kind, at_s in tones:
-            later = (rows.clip == clip) & (told >= at_s)
-            odds[later] = odds[later] + BEEP_LOG_ODDS if kind is ToneKind.BEEP else SURE_LOG_ODDS
-    return Moments.of(rows.labels, clip=rows.clip, log_odds=odds, since_s=since, told_s=told)
+        mine = slice(starts[clip], starts[clip + 1])
+        moments = list(zip(odds[mine].tolist(), since[mine].tolist(), told[mine].tolist(), strict=True))
+        for kind, at_s in tones[:1]:
+            before = [one for one in moments if one[2] < at_s]
+            begun_s = moments[0][2] - moments[0][1] if moments else at_s
+            sure = before[-1][0] + BEEP_LOG_ODDS if kind is ToneKind.BEEP and before else SURE_LOG_ODDS
+            later = [(one[0] + BEEP_LOG_ODDS, *one[1:]) for one in moments if one[2] >= at_s]
+            if kind is not ToneKind.BEEP or before:
+                moments = [*before, (sure, max(0.0, at_s - begun_s), at_s), *later]
+        kept += [(clip, *one) for one in moments]
+    of_clip, *columns = (np.array(column) for column in zip(*kept, strict=True))
+    return Moments.of(rows.labels, clip=of_clip.astype(np.intp), log_odds=columns[0], since_s=columns[1], told_s=columns[2])
 
 
 def demands_of(x: Sequence[float]) -> Demands:
@@ -146,7 +155,7 @@ def cost(found: Worth) -> float:
     for name, (cap, weight) in CAPS.items():
         share = getattr(found, name) / cap
         total += weight * max(0.0, share - MARGIN) + 0.05 * share
-    return total + 20 * max(0.0, 0.973 - found.accuracy) + found.lost_first
+    return total + 20 * max(0.0, 0.973 - found.accuracy) + 3 * found.lost_first
 
 
 def search(moments: Moments, *, looks: int, start: Sequence[float] = START) -> list[float]:
