@@ -31,6 +31,8 @@ QUIET_MEAN_SQUARE = 30.0**2
 _BACK_HOPS = 3
 """The window of a hop begins in the third hop before it."""
 
+_ONES = np.ones(HOP_SAMPLES)
+
 Floats = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
 
@@ -70,20 +72,27 @@ class SpectrumAnalyser:
         window = np.hanning(WINDOW_SAMPLES + 1)[:-1]
         self._window = (window * math.sqrt(2 / (WINDOW_SAMPLES * (window**2).sum()))).astype(np.float32)
         self._tail = np.zeros(WINDOW_SAMPLES - HOP_SAMPLES, np.float32)
-        self._loud_tail = np.zeros(_BACK_HOPS, np.bool_)
+        self._quiet_hops = _BACK_HOPS  # since the last one that was not
 
     def analyse(self, hops: Hops) -> Spectra:
         """The spectra of all `hops`, (n, 80) int16, in one batch; n may be 0."""
         count = hops.shape[0]
         exact = hops.astype(np.float64)
-        sums = exact.sum(axis=1)
-        mean_square = (np.einsum("ij,ij->i", exact, exact) - sums * sums / HOP_SAMPLES) / HOP_SAMPLES
-        above = np.concatenate((self._loud_tail, mean_square >= QUIET_MEAN_SQUARE))
-        loud = above[3:] | above[2:-1] | above[1:-2] | above[:-3]
-        self._loud_tail = above[count:]
+        sums = exact @ _ONES  # whole numbers: exact in any order
+        sums *= sums
+        sums /= HOP_SAMPLES
+        mean_square = np.vecdot(exact, exact)
+        mean_square -= sums
+        mean_square /= HOP_SAMPLES
+        heard, quiet_hops = [], self._quiet_hops
+        for square in mean_square.tolist():
+            quiet_hops = 0 if square >= QUIET_MEAN_SQUARE else quiet_hops + 1
+            heard.append(quiet_hops <= _BACK_HOPS)
+        self._quiet_hops = quiet_hops
+        loud = np.array(heard, np.bool_)
         samples = np.concatenate((self._tail, exact.reshape(-1)), dtype=np.float32)
         self._tail = samples[count * HOP_SAMPLES :].copy()
-        some = int(np.count_nonzero(loud))
+        some = sum(heard)
         if not some:
             return Spectra(power=np.zeros((count, BINS), np.float32), mean_square=mean_square, loud=loud)
         frames = np.ndarray((count, WINDOW_SAMPLES), np.float32, samples.data, 0, (HOP_SAMPLES * 4, 4))
@@ -94,7 +103,7 @@ class SpectrumAnalyser:
         return Spectra(power=power, mean_square=mean_square, loud=loud)
 
     def _power(self, frames: Floats) -> Floats:
-        spectrum = np.fft.rfft(frames * self._window)
-        power: Floats = np.square(spectrum.real)
-        power += np.square(spectrum.imag)
+        parts = np.fft.rfft(frames * self._window).view(np.float32)
+        parts *= parts
+        power: Floats = parts[:, ::2] + parts[:, 1::2]
         return power

@@ -15,7 +15,7 @@ from sip.voicemail.events import DetectorEvent, DetectorSettings, SpeechEnded, S
 from sip.voicemail.framing import Framer
 from sip.voicemail.hindsight import KEPT_HOPS, Hindsight, Past
 from sip.voicemail.levels import SoundWatch
-from sip.voicemail.likeness import CONTEXT_HOPS, Exact, Seen, SpeechModel, parse, seen, stock_speech_model
+from sip.voicemail.likeness import CONTEXT_HOPS, Exact, Seen, SpeechModel, bands, parse, seen, stock_speech_model
 from sip.voicemail.spectrum import BINS, Spectra, SpectrumAnalyser, mean_square_at
 from sip.voicemail.utterances import Change, Utterances
 from tests.voicemail.line import Samples, on_line, silence, tone, voice
@@ -87,7 +87,7 @@ def hops(levels: Sequence[float], *, spoken: Sequence[bool], floor_dbm0: float =
     shape = np.geomspace(1, 1e-3, BINS)
     power = np.array([mean_square_at(level) for level in levels])[:, None] * shape / shape.sum()
     loud = np.ones(len(heard), np.bool_)
-    return seen(heard, Spectra(power=power.astype(np.float32), mean_square=power.sum(axis=1), loud=loud))
+    return seen(heard, bands(Spectra(power=power.astype(np.float32), mean_square=power.sum(axis=1), loud=loud)))
 
 
 def quiet(level_dbm0: float = -66.0) -> Seen:

@@ -20,7 +20,7 @@ from sklearn.neural_network import MLPClassifier
 from sip.voicemail.activity import SpeechActivity
 from sip.voicemail.framing import HOP_S, Framer
 from sip.voicemail.hindsight import KEPT_HOPS, Hindsight
-from sip.voicemail.likeness import CHANNELS, CONTEXT_HOPS, STRETCHES, Seen, inputs, parse, seen
+from sip.voicemail.likeness import CHANNELS, CONTEXT_HOPS, STRETCHES, Seen, bands, inputs, parse, seen
 from sip.voicemail.spectrum import SpectrumAnalyser
 from sip.voicemail.tones import LAG_HOPS, ToneDetector
 from tests.bench.detection.labels import SAMPLE_RATE_HZ, Clip, Label
@@ -74,7 +74,7 @@ def listen(clip: Clip) -> Listened:
         spectra = spectrum.analyse(hops)
         tones.feed(hops, spectra)
         tonal.append(tones.is_tone.copy())
-        rows.append(seen(activity.feed(hops, spectra), spectra))
+        rows.append(seen(activity.feed(hops, spectra), bands(spectra)))
     late = np.concatenate(tonal)
     return Listened(clip.label, np.concatenate(rows), np.concatenate((late[LAG_HOPS:], np.zeros(LAG_HOPS, np.bool_))))
 
@@ -112,10 +112,13 @@ def speech_model(listened: Sequence[Listened], *, came_about: dict[str, object])
 
 
 def _pooled(rows: Seen) -> npt.NDArray[np.float32]:
-    """The inputs, summed over the stretches that share a weight: (n - 20, channels * stretches)."""
-    windows = inputs(rows).reshape(-1, 2 * CONTEXT_HOPS + 1, len(CHANNELS))
-    sums = [windows[:, begin + CONTEXT_HOPS : end + CONTEXT_HOPS].sum(axis=1) for begin, end in STRETCHES]
-    return np.stack(sums, axis=2).reshape(len(windows), -1).astype(np.float32)
+    """The channels, summed over the stretches that share a weight: (n - 20, channels * stretches)."""
+    count, sums = len(rows) - 2 * CONTEXT_HOPS, inputs(rows)
+    held = [
+        sums[CONTEXT_HOPS + end : CONTEXT_HOPS + end + count] - sums[CONTEXT_HOPS + begin : CONTEXT_HOPS + begin + count]
+        for begin, end in STRETCHES
+    ]
+    return np.stack(held, axis=2).reshape(count, -1).astype(np.float32)
 
 
 def _line(listened: Sequence[Listened], document: str) -> list[float]:
