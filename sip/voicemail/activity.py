@@ -102,7 +102,6 @@ class SpeechActivity:
         self._hops = 0
         self._zero_hops = 0
         self._loudest_dbm0 = _LOWEST_FLOOR_DBM0
-        self._spoken = False
 
     def feed(self, hops: Hops, spectra: Spectra) -> list[HeardHop]:
         """Take `hops` (n, 80) and their spectra; n answers."""
@@ -113,39 +112,36 @@ class SpeechActivity:
         heard = []
         for at, in_hop in enumerate(spectra.mean_square.tolist()):
             level = level_dbm0(min(in_window[at], in_hop))  # the window says how much is in the band, the hop when
-            sound = self._sound(raw, at, level, is_zero=in_hop == 0)
-            if (
-                (sound is Sound.SPEECH or sound is Sound.FAINT)
-                and self._hops % 2 == 0
-                and max(recent_dbm0) - min(recent_dbm0) <= _NOISE_SWING_DB
-                and self._is_noise(latest, at)
-            ):
-                self._raise_floor(sum(recent_dbm0) / _NOISE_HOPS)
-                sound = Sound.NOISE
-            heard.append(HeardHop(sound, level, self._floor_dbm0, self._loudest_dbm0, self._spoken))
+            if in_hop:
+                self._zero_hops = 0
+            else:
+                self._zero_hops += 1
+                if self._zero_hops <= _LOST_AT_MOST_HOPS and self._floor_dbm0 > _LOWEST_FLOOR_DBM0 + 2:
+                    heard.append(HeardHop(Sound.LOST, level, self._floor_dbm0, self._loudest_dbm0, spoken=False))
+                    continue
+            self._follow(level)
+            spoken = self._webrtc.is_speech(raw[_HOP_BYTES * at : _HOP_BYTES * (at + 1)], HOP_RATE_HZ)
+            sound = Sound.QUIET
+            if level > _QUIETEST_SPEECH_DBM0 and level - self._floor_dbm0 > (_STANDS_OUT_DB if spoken else _STANDS_OUT_FAR_DB):
+                sound = self._whose(level)
+                if (
+                    self._hops % 2 == 0
+                    and max(recent_dbm0) - min(recent_dbm0) <= _NOISE_SWING_DB
+                    and self._is_noise(latest, at)
+                ):
+                    self._raise_floor(sum(recent_dbm0) / _NOISE_HOPS)
+                    sound = Sound.NOISE
+            heard.append(HeardHop(sound, level, self._floor_dbm0, self._loudest_dbm0, spoken))
         self._recent_power = latest.kept()
         return heard
 
-    def _sound(self, raw: bytes, at: int, level_dbm0: float, *, is_zero: bool) -> Sound:
-        """What is in the hop number `at` of `raw`."""
-        self._spoken = False
-        if is_zero:
-            self._zero_hops += 1
-            if self._zero_hops <= _LOST_AT_MOST_HOPS and self._floor_dbm0 > _LOWEST_FLOOR_DBM0 + 2:
-                return Sound.LOST
-        else:
-            self._zero_hops = 0
-        self._follow(level_dbm0)
-        floor = self._floor_dbm0
-        spoken = self._spoken = self._webrtc.is_speech(raw[_HOP_BYTES * at : _HOP_BYTES * (at + 1)], HOP_RATE_HZ)
-        if level_dbm0 <= _QUIETEST_SPEECH_DBM0 or level_dbm0 - floor <= (_STANDS_OUT_DB if spoken else _STANDS_OUT_FAR_DB):
-            return Sound.QUIET
-        smooth, loudest = self._smooth_dbm0, self._loudest_dbm0
-        if smooth > loudest:
-            loudest = self._loudest_dbm0 = smooth
+    def _whose(self, level_dbm0: float) -> Sound:
+        """Of what stands out: whether it is the one who spoke before."""
+        smooth, floor = self._smooth_dbm0, self._floor_dbm0
+        loudest = self._loudest_dbm0 = max(self._loudest_dbm0, smooth)
         middle = floor + _BETWEEN * (loudest - floor)
         threshold = max(loudest - _AT_MOST_BELOW_DB, min(loudest - _AT_LEAST_BELOW_DB, middle))
-        return Sound.SPEECH if level_dbm0 > threshold or smooth > threshold else Sound.FAINT
+        return Sound.SPEECH if max(level_dbm0, smooth) > threshold else Sound.FAINT
 
     def _is_noise(self, latest: _LatestPower, at: int) -> bool:
         """Whether the last hops up to number `at` are steady and flat."""

@@ -72,7 +72,7 @@ class BurstFinder:
             part = slice(begin, begin + _CHUNK_HOPS)
             self._hold(hops[part])
             squares = spectra.mean_square[part].tolist()
-            sights = _sights(spectra.power[part]) if spectra.loud[part].any() else {}
+            sights = _sights(spectra.power[part]) if np.count_nonzero(spectra.loud[part]) else {}
             if sights or self._track is not None:
                 self._walk(squares, sights, found)
             else:
@@ -180,14 +180,16 @@ def _sights(power: npt.NDArray[np.float32]) -> dict[int, _Sight]:
     second_near = rest.take(seconds[:, None] + first, mode="clip")
     second_lobes = np.add.reduce(second_near, axis=1)
     tonal = ((lobes >= _SHARE_OF_ONE * total) | (lobes + second_lobes >= _SHARE_OF_TWO * total)).nonzero()[0]
+    if not tonal.size:
+        return {}
     found = {}
-    for i in tonal.tolist():
-        whole, lobe = float(total[i]), float(lobes[i])
-        share, second_share = lobe / whole, float(second_lobes[i]) / whole
-        second_hz = 0.0
-        if second_share >= 0.1 * share:
-            second_hz = _between(int(seconds[i]) + _LOW_BIN, *second_near[i, 2:5].tolist())
-        found[int(rows[i])] = (_between(int(peaks[i]) + _LOW_BIN, *near[i, 2:5].tolist()), share, second_hz, second_share, lobe)
+    columns = (rows, peaks, near, lobes, total, seconds, second_near, second_lobes)
+    for row, peak, bins, lobe, whole, second, second_bins, second_lobe in zip(
+        *[column[tonal].tolist() for column in columns], strict=True
+    ):
+        share, second_share = lobe / whole, second_lobe / whole
+        second_hz = _between(second + _LOW_BIN, *second_bins[2:5]) if second_share >= 0.1 * share else 0.0
+        found[row] = (_between(peak + _LOW_BIN, *bins[2:5]), share, second_hz, second_share, lobe)
     return found
 
 

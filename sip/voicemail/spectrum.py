@@ -24,6 +24,7 @@ BIN_HZ = HOP_RATE_HZ / WINDOW_SAMPLES
 FULL_SCALE_MEAN_SQUARE = 32_768.0**2 / 2
 """Of a sine at full scale, which is +3.17 dBm0 (ITU-T G.711, mu-law)."""
 FULL_SCALE_DBM0 = 3.17
+_LEAST_MEAN_SQUARE = FULL_SCALE_MEAN_SQUARE * 10 ** ((-100.0 - FULL_SCALE_DBM0) / 10)
 
 QUIET_MEAN_SQUARE = 30.0**2
 """A window whose every hop lies below it (-55 dBm0) is not transformed: its row of power is zero."""
@@ -39,7 +40,9 @@ Flags = npt.NDArray[np.bool_]
 
 def level_dbm0(mean_square: float) -> float:
     """The level of a signal with this mean square of its int16 samples; at least -100."""
-    return max(-100.0, 10 * math.log10(max(mean_square, 1e-9) / FULL_SCALE_MEAN_SQUARE) + FULL_SCALE_DBM0)
+    if mean_square <= _LEAST_MEAN_SQUARE:
+        return -100.0
+    return 10 * math.log10(mean_square / FULL_SCALE_MEAN_SQUARE) + FULL_SCALE_DBM0
 
 
 def mean_square_at(level: float) -> float:

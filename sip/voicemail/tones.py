@@ -165,6 +165,8 @@ class ToneDetector:
         first = self._hop - count - LAG_HOPS
         flags = np.zeros(count, np.bool_)
         steady = self._finder.steady
+        if not steady and not self._marked:
+            return flags
         for begin, end in (*steady, *self._marked):
             flags[max(0, begin - first) : max(0, end + 1 - first)] = True
         oldest = first + count
