@@ -109,7 +109,7 @@ class SpeechActivity:
         power = spectra.power[:, _SPEECH_BINS]
         in_window = np.add.reduce(power, axis=1).tolist()
         recent_dbm0, latest = self._recent_dbm0, _LatestPower(self._recent_power, power)
-        heard = []
+        heard, is_speech = [], self._webrtc.is_speech
         for at, in_hop in enumerate(spectra.mean_square.tolist()):
             level = level_dbm0(min(in_window[at], in_hop))  # the window says how much is in the band, the hop when
             if in_hop:
@@ -120,7 +120,7 @@ class SpeechActivity:
                     heard.append(HeardHop(Sound.LOST, level, self._floor_dbm0, self._loudest_dbm0, spoken=False))
                     continue
             self._follow(level)
-            spoken = self._webrtc.is_speech(raw[_HOP_BYTES * at : _HOP_BYTES * (at + 1)], HOP_RATE_HZ)
+            spoken = is_speech(raw[_HOP_BYTES * at : _HOP_BYTES * (at + 1)], HOP_RATE_HZ, HOP_SAMPLES)
             sound = Sound.QUIET
             if level > _QUIETEST_SPEECH_DBM0 and level - self._floor_dbm0 > (_STANDS_OUT_DB if spoken else _STANDS_OUT_FAR_DB):
                 sound = self._whose(level)

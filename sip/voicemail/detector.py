@@ -215,7 +215,7 @@ class CallDetector:
 
     def _decide(self, heard: HeardHop, told_s: float, events: list[DetectorEvent], *, is_tone: bool) -> None:
         """Take one hop whose tone flag is known."""
-        sound, level_dbm0, self._floor_dbm0 = heard[:3]
+        sound, level_dbm0, self._floor_dbm0, _, _ = heard
         utterances = self._utterances
         if is_tone:
             sound = Sound.LOST if utterances.speaking else Sound.QUIET  # within speech it may be a vowel
