@@ -107,7 +107,9 @@ class BurstFinder:
                     if len(track.hops) < _MOST_HOPS:
                         track.add(hop, *sight)
                     self._settle(track, hop)
-                self._close_or_look(track, hop, chunk_end, found)
+                over = hop - track.last_hop >= CLOSING_HOPS
+                if over or hop + 1 - track.hops[0] in _LOOK_HOPS:
+                    self._close_or_look(track, hop, chunk_end, found, over=over)
             else:
                 self._loudness[int(square).bit_length()] += 1
             self._recent.append(square)
@@ -126,10 +128,7 @@ class BurstFinder:
             track.steady = True
             self.steady.append([max(track.hops[0] - 2, hop - LAG_HOPS), hop + 1])
 
-    def _close_or_look(self, track: Track, hop: int, chunk_end: int, found: list[Burst]) -> None:
-        over = hop - track.last_hop >= CLOSING_HOPS
-        if not over and hop + 1 - track.hops[0] not in _LOOK_HOPS:
-            return
+    def _close_or_look(self, track: Track, hop: int, chunk_end: int, found: list[Burst], *, over: bool) -> None:
         least = _LONG_WORTH_MEASURING if len(track.hops) >= _LONG_HOPS else _WORTH_MEASURING
         if len(track.hops) >= _FEWEST_HOPS and median(track.shares) >= least:
             # Neither more nor less than what is held however the stream is cut.

@@ -21,7 +21,8 @@ from sip.voicemail.spectrum import Flags, Floats
 
 KEPT_HOPS = 1_200
 """12 s: longer than any time limit that a verdict has by default."""
-_WAITING_HOPS = 50
+_WAITING_HOPS = 30
+"""So many are written down at once, or fewer when somebody looks back: the calls that it takes cost more than the hops do."""
 _SIZE = KEPT_HOPS + KEPT_HOPS // 2 + CONTEXT_HOPS
 BRIDGED_HOPS = 20
 """Shorter pauses are closures and breaths inside words and sentences: 200 ms."""
