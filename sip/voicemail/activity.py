@@ -51,11 +51,13 @@ _NOISE_SPREAD_DB = 1.2
 _NOISE_FLATNESS_DB = 4.0
 """Sound of 100 ms whose level spreads by less, and the arithmetic mean of whose spectrum is less over its geometric mean, is
 noise. Over 100 ms white and pink noise have 0.2 to 1.9 dB, the beginnings of words 6 to 30 (espeak-ng, five languages)."""
+_NOISE_SWING_DB = 1.001 * math.sqrt(2 * _NOISE_HOPS) * _NOISE_SPREAD_DB
+"""Where the loudest and the softest hop are further apart, the spread of all is more; this is quicker to see."""
 _LOST_AT_MOST_HOPS = 12
 """Digital silence of up to 120 ms on a line that has noise is lost packets; where it lasts, the line is silent."""
 
 
-class Sound(enum.Enum):
+class Sound(enum.IntEnum):
     """What a hop holds."""
 
     QUIET = 0
@@ -96,56 +98,58 @@ class SpeechActivity:
         self._steady_low_dbm0 = 0.0
         self._steady_high_dbm0 = 0.0
         self._recent_dbm0: deque[float] = deque(maxlen=_NOISE_HOPS)
-        self._recent_power: Floats = np.zeros((0, 0), np.float32)
+        self._recent_power: Floats = np.zeros((_NOISE_HOPS, _SPEECH_BINS.stop - _SPEECH_BINS.start), np.float32)
         self._hops = 0
         self._zero_hops = 0
         self._loudest_dbm0 = _LOWEST_FLOOR_DBM0
-        self._spoken = False
 
     def feed(self, hops: Hops, spectra: Spectra) -> list[HeardHop]:
         """Take `hops` (n, 80) and their spectra; n answers."""
         raw = hops.tobytes()
         power = spectra.power[:, _SPEECH_BINS]
-        in_window = power.sum(axis=1).tolist()
-        before = self._recent_power if self._recent_power.size else np.zeros((_NOISE_HOPS, power.shape[1]), np.float32)
-        power = np.concatenate((before, power))
-        self._recent_power = power[-_NOISE_HOPS:].copy()
-        heard = []
+        in_window = np.add.reduce(power, axis=1).tolist()
+        recent_dbm0, latest = self._recent_dbm0, _LatestPower(self._recent_power, power)
+        heard, is_speech = [], self._webrtc.is_speech
         for at, in_hop in enumerate(spectra.mean_square.tolist()):
             level = level_dbm0(min(in_window[at], in_hop))  # the window says how much is in the band, the hop when
-            sound = self._sound(raw[_HOP_BYTES * at : _HOP_BYTES * (at + 1)], level, is_zero=in_hop == 0)
-            if (
-                (sound is Sound.SPEECH or sound is Sound.FAINT)
-                and self._hops % 2 == 0
-                and self._is_noise(power[at + 1 : at + 1 + _NOISE_HOPS])
-            ):
-                self._raise_floor(sum(self._recent_dbm0) / _NOISE_HOPS)
-                sound = Sound.NOISE
-            heard.append(HeardHop(sound, level, self._floor_dbm0, self._loudest_dbm0, self._spoken))
+            if in_hop:
+                self._zero_hops = 0
+            else:
+                self._zero_hops += 1
+                if self._zero_hops <= _LOST_AT_MOST_HOPS and self._floor_dbm0 > _LOWEST_FLOOR_DBM0 + 2:
+                    heard.append(HeardHop(Sound.LOST, level, self._floor_dbm0, self._loudest_dbm0, spoken=False))
+                    continue
+            self._follow(level)
+            spoken = is_speech(raw[_HOP_BYTES * at : _HOP_BYTES * (at + 1)], HOP_RATE_HZ, HOP_SAMPLES)
+            sound = Sound.QUIET
+            if level > _QUIETEST_SPEECH_DBM0 and level - self._floor_dbm0 > (_STANDS_OUT_DB if spoken else _STANDS_OUT_FAR_DB):
+                sound = self._whose(level)
+                if (
+                    self._hops % 2 == 0
+                    and max(recent_dbm0) - min(recent_dbm0) <= _NOISE_SWING_DB
+                    and self._is_noise(latest, at)
+                ):
+                    self._raise_floor(sum(recent_dbm0) / _NOISE_HOPS)
+                    sound = Sound.NOISE
+            heard.append(HeardHop(sound, level, self._floor_dbm0, self._loudest_dbm0, spoken))
+        self._recent_power = latest.kept()
         return heard
 
-    def _sound(self, hop: bytes, level_dbm0: float, *, is_zero: bool) -> Sound:
-        self._zero_hops = self._zero_hops + 1 if is_zero else 0
-        self._spoken = False
-        if 0 < self._zero_hops <= _LOST_AT_MOST_HOPS and self._floor_dbm0 > _LOWEST_FLOOR_DBM0 + 2:
-            return Sound.LOST
-        self._follow(level_dbm0)
-        above_db = level_dbm0 - self._floor_dbm0
-        spoken = self._spoken = self._webrtc.is_speech(hop, HOP_RATE_HZ)
-        if level_dbm0 <= _QUIETEST_SPEECH_DBM0 or above_db <= (_STANDS_OUT_DB if spoken else _STANDS_OUT_FAR_DB):
-            return Sound.QUIET
-        loudest = self._loudest_dbm0 = max(self._loudest_dbm0, self._smooth_dbm0)
-        middle = self._floor_dbm0 + _BETWEEN * (loudest - self._floor_dbm0)
+    def _whose(self, level_dbm0: float) -> Sound:
+        """Of what stands out: whether it is the one who spoke before."""
+        smooth, floor = self._smooth_dbm0, self._floor_dbm0
+        loudest = self._loudest_dbm0 = max(self._loudest_dbm0, smooth)
+        middle = floor + _BETWEEN * (loudest - floor)
         threshold = max(loudest - _AT_MOST_BELOW_DB, min(loudest - _AT_LEAST_BELOW_DB, middle))
-        return Sound.SPEECH if max(level_dbm0, self._smooth_dbm0) > threshold else Sound.FAINT
+        return Sound.SPEECH if max(level_dbm0, smooth) > threshold else Sound.FAINT
 
-    def _is_noise(self, power: Floats) -> bool:
-        """Whether the last hops are steady and flat; `power` (hops, bins) is theirs."""
+    def _is_noise(self, latest: _LatestPower, at: int) -> bool:
+        """Whether the last hops up to number `at` are steady and flat."""
         recent = self._recent_dbm0
         mean_dbm0 = sum(recent) / _NOISE_HOPS
-        if sum((level - mean_dbm0) ** 2 for level in recent) > _NOISE_HOPS * _NOISE_SPREAD_DB**2:
+        if sum([(level - mean_dbm0) ** 2 for level in recent]) > _NOISE_HOPS * _NOISE_SPREAD_DB**2:
             return False
-        of_bins = power.mean(axis=0, dtype=np.float64) + 1e-3
+        of_bins = latest.up_to(at).mean(axis=0, dtype=np.float64) + 1e-3
         flatness_db = 10 * (math.log10(of_bins.mean()) - float(np.log10(of_bins).mean()))
         return flatness_db < _NOISE_FLATNESS_DB
 
@@ -158,18 +162,24 @@ class SpeechActivity:
         self._hops += 1
         self._recent_dbm0.append(level_dbm0)
         self._loudest_dbm0 -= _LOUDEST_FADES_DB
-        smooth = self._smooth_dbm0 + _SMOOTHING * (max(level_dbm0, _LOWEST_FLOOR_DBM0) - self._smooth_dbm0)
+        smooth = self._smooth_dbm0
+        smooth += _SMOOTHING * (max(level_dbm0, _LOWEST_FLOOR_DBM0) - smooth)
         self._smooth_dbm0 = smooth
-        self._stretch_dbm0 = min(self._stretch_dbm0, smooth)
+        if smooth < self._stretch_dbm0:
+            self._stretch_dbm0 = smooth
         self._hops_in_stretch += 1
         if self._hops_in_stretch == _STRETCH_HOPS:
             self._lowest_dbm0 = [*self._lowest_dbm0[1:], self._stretch_dbm0]
             self._floor_dbm0 = min(self._lowest_dbm0)
             self._stretch_dbm0 = 0.0
             self._hops_in_stretch = 0
-        self._floor_dbm0 = min(self._floor_dbm0, smooth)
-        low = min(self._steady_low_dbm0, smooth)
-        high = max(self._steady_high_dbm0, smooth)
+        if smooth < self._floor_dbm0:
+            self._floor_dbm0 = smooth
+        low, high = self._steady_low_dbm0, self._steady_high_dbm0
+        if smooth < low:
+            low = smooth
+        if smooth > high:
+            high = smooth
         if self._steady_hops == 0 or high - low > _STEADY_DB:
             self._steady_low_dbm0 = self._steady_high_dbm0 = smooth
             self._steady_hops = 1
@@ -179,3 +189,25 @@ class SpeechActivity:
         if self._steady_hops >= _STEADY_HOPS and low > self._floor_dbm0:
             self._raise_floor(low)
             self._steady_hops = 0
+
+
+class _LatestPower:
+    """The spectra of the hops that are being looked at, and of those just before them: joined only if somebody asks."""
+
+    def __init__(self, before: Floats, power: Floats) -> None:
+        """`before` (10, bins): of the hops before those of `power` (n, bins)."""
+        self._before, self._power = before, power
+        self._joined: Floats | None = None
+
+    def up_to(self, at: int) -> Floats:
+        """(10, bins): of the hops up to number `at`."""
+        if self._joined is None:
+            self._joined = np.concatenate((self._before, self._power))
+        return self._joined[at + 1 : at + 1 + _NOISE_HOPS]
+
+    def kept(self) -> Floats:
+        """(10, bins): of the last hops, and no memory beside them that is much larger."""
+        count = len(self._power)
+        if count == _NOISE_HOPS:
+            return self._power
+        return self._power[-_NOISE_HOPS:].copy() if count > _NOISE_HOPS else self.up_to(count - 1)

@@ -8,6 +8,7 @@ tone may be.
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from sip.voicemail.framing import HOP_S, HOP_SAMPLES, Hops, Samples
 from sip.voicemail.lines import HIGHEST_HZ, LOWEST_HZ
 from sip.voicemail.measuring import BEFORE_HOPS, Burst, Track, measured, median
-from sip.voicemail.spectrum import BIN_HZ, Spectra
+from sip.voicemail.spectrum import BIN_HZ, BINS, Spectra
 
 CLOSING_HOPS = 6
 """So many hops without its tone end a burst: two lost packets of 20 ms are bridged, and a beep is told 80 ms after its end."""
@@ -71,7 +72,7 @@ class BurstFinder:
             part = slice(begin, begin + _CHUNK_HOPS)
             self._hold(hops[part])
             squares = spectra.mean_square[part].tolist()
-            sights = _sights(spectra.power[part]) if spectra.loud[part].any() else {}
+            sights = _sights(spectra.power[part]) if np.count_nonzero(spectra.loud[part]) else {}
             if sights or self._track is not None:
                 self._walk(squares, sights, found)
             else:
@@ -106,7 +107,9 @@ class BurstFinder:
                     if len(track.hops) < _MOST_HOPS:
                         track.add(hop, *sight)
                     self._settle(track, hop)
-                self._close_or_look(track, hop, chunk_end, found)
+                over = hop - track.last_hop >= CLOSING_HOPS
+                if over or hop + 1 - track.hops[0] in _LOOK_HOPS:
+                    self._close_or_look(track, hop, chunk_end, found, over=over)
             else:
                 self._loudness[int(square).bit_length()] += 1
             self._recent.append(square)
@@ -125,10 +128,7 @@ class BurstFinder:
             track.steady = True
             self.steady.append([max(track.hops[0] - 2, hop - LAG_HOPS), hop + 1])
 
-    def _close_or_look(self, track: Track, hop: int, chunk_end: int, found: list[Burst]) -> None:
-        over = hop - track.last_hop >= CLOSING_HOPS
-        if not over and hop + 1 - track.hops[0] not in _LOOK_HOPS:
-            return
+    def _close_or_look(self, track: Track, hop: int, chunk_end: int, found: list[Burst], *, over: bool) -> None:
         least = _LONG_WORTH_MEASURING if len(track.hops) >= _LONG_HOPS else _WORTH_MEASURING
         if len(track.hops) >= _FEWEST_HOPS and median(track.shares) >= least:
             # Neither more nor less than what is held however the stream is cut.
@@ -162,33 +162,42 @@ class BurstFinder:
 
 def _sights(power: npt.NDArray[np.float32]) -> dict[int, _Sight]:
     """What the tonal ones of n rows show, by row: Hz, share, Hz and share of the second peak, and power."""
-    total = power[:, _TOTAL].sum(axis=1)
+    total = np.add.reduce(power[:, _TOTAL], axis=1)
     peaks = power[:, _LOW_BIN:_HIGH_BIN].argmax(axis=1)
     # Places in the flat array: taking is several times quicker than indexing by rows and columns.
-    places = (peaks + np.arange(_LOW_BIN, _LOW_BIN + power.size, power.shape[1]))[:, None] + _LOBE
-    near = power.take(places)
-    lobes = near.sum(axis=1)
+    near = power.take(peaks[:, None] + _lobes(len(power)), mode="clip")
+    lobes = np.add.reduce(near, axis=1)
     rows = (lobes > _WORTH_A_LOOK * total).nonzero()[0]
     if not rows.size:
         return {}
     if rows.size < len(power):
-        peaks, near = peaks[rows], near[rows]
+        peaks, near, lobes, total = peaks[rows], near[rows], lobes[rows], total[rows]
     rest = power[rows]
-    first = np.arange(_LOW_BIN, _LOW_BIN + rest.size, rest.shape[1])
-    rest.put((peaks + first)[:, None] + _LOBE, 0)
+    first = _lobes(len(rest))
+    rest.put(peaks[:, None] + first, 0, mode="clip")
     seconds = rest[:, _LOW_BIN:_HIGH_BIN].argmax(axis=1)
-    second_near = rest.take((seconds + first)[:, None] + _LOBE)
-    lobes, total, second_lobes = lobes[rows], total[rows], second_near.sum(axis=1)
-    tonal = ((lobes >= _SHARE_OF_ONE * total) | (lobes + second_lobes >= _SHARE_OF_TWO * total)).nonzero()[0].tolist()
+    second_near = rest.take(seconds[:, None] + first, mode="clip")
+    second_lobes = np.add.reduce(second_near, axis=1)
+    tonal = ((lobes >= _SHARE_OF_ONE * total) | (lobes + second_lobes >= _SHARE_OF_TWO * total)).nonzero()[0]
+    if not tonal.size:
+        return {}
     found = {}
-    for i in tonal:
-        whole, lobe = float(total[i]), float(lobes[i])
-        share, second_share = lobe / whole, float(second_lobes[i]) / whole
-        second_hz = 0.0
-        if second_share >= 0.1 * share:
-            second_hz = _between(int(seconds[i]) + _LOW_BIN, *second_near[i, 2:5].tolist())
-        found[int(rows[i])] = (_between(int(peaks[i]) + _LOW_BIN, *near[i, 2:5].tolist()), share, second_hz, second_share, lobe)
+    columns = (rows, peaks, near, lobes, total, seconds, second_near, second_lobes)
+    for row, peak, bins, lobe, whole, second, second_bins, second_lobe in zip(
+        *[column[tonal].tolist() for column in columns], strict=True
+    ):
+        share, second_share = lobe / whole, second_lobe / whole
+        second_hz = _between(second + _LOW_BIN, *second_bins[2:5]) if second_share >= 0.1 * share else 0.0
+        found[row] = (_between(peak + _LOW_BIN, *bins[2:5]), share, second_hz, second_share, lobe)
     return found
+
+
+@functools.lru_cache(maxsize=_CHUNK_HOPS)
+def _lobes(count: int) -> npt.NDArray[np.intp]:
+    """(n, 7): where in the flat array of n rows the lobe of the lowest peak is that is looked for."""
+    places = np.arange(_LOW_BIN, _LOW_BIN + count * BINS, BINS)[:, None] + _LOBE
+    places.flags.writeable = False
+    return places
 
 
 def _between(peak: int, left: float, middle: float, right: float) -> float:

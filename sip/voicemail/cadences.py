@@ -31,9 +31,9 @@ Times = list[tuple[float, float]]
 """When bursts began and ended, in seconds."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Pattern:
-    """One row of the table."""
+    """One row of the table. There is one object for each row: it is equal to itself alone, and quick to look up."""
 
     kind: ToneKind
     countries: tuple[str, ...]
@@ -53,6 +53,8 @@ class Pattern:
         first = burst.lines[0]
         if self.sway_hz:
             return self._off_swaying(burst.lines)
+        if min([abs(first.hz - hz) for hz in self.hz]) > LINE_HZ:
+            return None  # the strongest line is one of the row's, or the row is another
         # What is closer is the same line, which a packet that was repeated out of phase has split.
         others = (line for line in burst.lines[1:] if abs(line.hz - first.hz) > burst.line_width_hz)
         least = _SECOND_SHARE if len(self.hz) == 1 else _SECOND_OF_TWO

@@ -1,7 +1,8 @@
 """The probability of a machine from the timing of its speech: shallow boosted trees, and a curve that calibrates their sum.
 
-The trees and how they came about are in model.json, written by the training script of the repository. Evaluated with one
-numpy step per depth: about 30 us for a moment. Knows features by their order only, nothing of thresholds and verdicts.
+The trees and how they came about are in model.json, written by the training script of the repository. All nodes
+answer at once, then each tree is walked down by its answers, one numpy step per depth: about 20 us for a moment. Knows
+features by their order only, nothing of thresholds and verdicts.
 """
 
 from __future__ import annotations
@@ -50,21 +51,25 @@ class BoostedTrees:
             raise ValueError(f"trees of {nodes} nodes with {leaves.shape} leaves are not complete")
         if features.size and not 0 <= int(features.min()) <= int(features.max()) < len(FEATURES):
             raise ValueError("a tree asks for a feature that there is not")
-        self._features, self._thresholds, self._leaves = features.ravel(), thresholds.ravel(), leaves.ravel()
-        self._first_node = np.arange(trees) * nodes
-        self._first_leaf = np.arange(trees) * (nodes + 1)
-        self._nodes = nodes
+        # Node by node, a depth after the other: node p of a depth has the nodes 2p and 2p + 1 of the next one.
+        depths = [slice(2**depth - 1, 2 ** (depth + 1) - 1) for depth in range(self._depth)]
+        self._features = np.concatenate([features[:, nodes_at].ravel() for nodes_at in depths])
+        self._thresholds = np.concatenate([thresholds[:, nodes_at].ravel() for nodes_at in depths])
+        self._leaves = leaves.ravel()
+        self._first = np.arange(trees)
         self._bias = bias
         self._raw, self._calibrated = np.asarray(curve[0], dtype=np.float64), np.asarray(curve[1], dtype=np.float64)
 
     def raw_log_odds(self, values: Sequence[float]) -> float:
         """Before calibration."""
         row = np.asarray(values, dtype=np.float64)
-        node = np.zeros_like(self._first_node)
-        for _ in range(self._depth):
-            at = self._first_node + node
-            node = 2 * node + 1 + (row[self._features[at]] > self._thresholds[at])
-        return self._bias + float(self._leaves[self._first_leaf + node - self._nodes].sum())
+        answers = row.take(self._features, mode="clip") > self._thresholds
+        node, begin = self._first, 0
+        for depth in range(self._depth):
+            end = begin + (len(self._first) << depth)
+            node = 2 * node + answers[begin:end].take(node, mode="clip")
+            begin = end
+        return self._bias + float(np.add.reduce(self._leaves.take(node, mode="clip")))
 
     def machine_probability(self, values: Sequence[float]) -> float:
         """Calibrated, see `Classifier`."""

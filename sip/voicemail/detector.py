@@ -30,7 +30,7 @@ from sip.voicemail.events import (
 from sip.voicemail.features import Timing, measure
 from sip.voicemail.framing import HOP_S, Framer, Hops, Samples
 from sip.voicemail.hindsight import Hindsight
-from sip.voicemail.likeness import SpeechModel, seen
+from sip.voicemail.likeness import SpeechModel, bands
 from sip.voicemail.phrases import PhraseSpotter
 from sip.voicemail.spectrum import Spectra, SpectrumAnalyser
 from sip.voicemail.tones import LAG_HOPS, ToneDetector
@@ -203,8 +203,7 @@ class CallDetector:
 
     def _remember(self, heard: list[HeardHop], spectra: Spectra) -> None:
         self._undecided.extend(heard)
-        self._hindsight.take(seen(heard, spectra))
-        self._hindsight.mark_tonal(self._tones.is_tone[max(0, LAG_HOPS - self._hops) :])
+        self._hindsight.hear(heard, bands(spectra), self._tones.is_tone[max(0, LAG_HOPS - self._hops) :])
 
     def _hear_tone(self, tone: Tone, events: list[DetectorEvent]) -> None:
         events.append(tone)
@@ -216,7 +215,7 @@ class CallDetector:
 
     def _decide(self, heard: HeardHop, told_s: float, events: list[DetectorEvent], *, is_tone: bool) -> None:
         """Take one hop whose tone flag is known."""
-        sound, level_dbm0, self._floor_dbm0 = heard[:3]
+        sound, level_dbm0, self._floor_dbm0, _, _ = heard
         utterances = self._utterances
         if is_tone:
             sound = Sound.LOST if utterances.speaking else Sound.QUIET  # within speech it may be a vowel

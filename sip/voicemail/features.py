@@ -98,7 +98,7 @@ def measure(past: Past, *, anchor_hop: int, now_hop: int) -> Timing | None:
     first_wait = _first_of_at_least(LONG_PAUSE_S, pauses)
     elapsed = max(1, now_hop - first_hop)
     recent_from = max(first_hop, now_hop - round(_RECENT_S / HOP_S))
-    recent = sum(until - max(begun, recent_from) for begun, until in spans if until > recent_from)
+    recent = sum([until - max(begun, recent_from) for begun, until in spans if until > recent_from])
     return Timing(
         (
             elapsed * HOP_S,
@@ -112,7 +112,7 @@ def measure(past: Past, *, anchor_hop: int, now_hop: int) -> Timing | None:
             _at(inner, -1) * HOP_S,
             (last_until - last_from) * HOP_S,
             max(lengths) * HOP_S,
-            max(until - begun for begun, until in sentences) * HOP_S,
+            max([until - begun for begun, until in sentences]) * HOP_S,
             speech * HOP_S,
             speech / elapsed,
             recent / max(1, now_hop - recent_from),
@@ -122,13 +122,13 @@ def measure(past: Past, *, anchor_hop: int, now_hop: int) -> Timing | None:
             longest_inner * HOP_S,
             sum(inner) / max(1, len(inner)) * HOP_S,
             (quiet - longest_inner) * HOP_S,
-            float(sum(length * HOP_S >= _LONG_UTTERANCE_S for length in lengths)),
+            float(len([length for length in lengths if length * HOP_S >= _LONG_UTTERANCE_S])),
             _at(lengths, 1) * HOP_S,
             _at(lengths, -2) * HOP_S,
             _at(inner, 0) * HOP_S,
             _at(inner, 1) * HOP_S,
             (last_until - first_hop) * HOP_S,
-            float(sum(pause * HOP_S >= _BREATH_S for pause in inner)),
+            float(len([pause for pause in inner if pause * HOP_S >= _BREATH_S])),
             sum(lengths[paused + 1 :]) * HOP_S,
             sum(lengths[: paused + 1]) * HOP_S,
             sum(lengths[waited + 1 :]) * HOP_S,
@@ -146,4 +146,7 @@ def _at(hops: Sequence[int], place: int) -> int:
 
 def _first_of_at_least(length_s: float, pauses: Sequence[int]) -> int:
     """The place of the first pause that is so long; behind the last if there is none."""
-    return next((place for place, pause in enumerate(pauses) if pause * HOP_S >= length_s), len(pauses))
+    for place, pause in enumerate(pauses):
+        if pause * HOP_S >= length_s:
+            return place
+    return len(pauses)

@@ -15,10 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sip.voicemail.likeness import CONTEXT_HOPS, SEEN, Seen, SpeechModel, stock_speech_model
+from sip.voicemail.activity import HeardHop
+from sip.voicemail.likeness import CONTEXT_HOPS, SEEN, Seen, SpeechModel, seen, stock_speech_model
+from sip.voicemail.spectrum import Flags, Floats
 
 KEPT_HOPS = 1_200
 """12 s: longer than any time limit that a verdict has by default."""
+_WAITING_HOPS = 30
+"""So many are written down at once, or fewer when somebody looks back: the calls that it takes cost more than the hops do."""
 _SIZE = KEPT_HOPS + KEPT_HOPS // 2 + CONTEXT_HOPS
 BRIDGED_HOPS = 20
 """Shorter pauses are closures and breaths inside words and sentences: 200 ms."""
@@ -44,8 +48,6 @@ _BESIDE_HOPS = 12
 _SPEECH_BESIDE_HOPS = 5
 """so many hops of the twelve before it or after it. Round a tone there is quiet."""
 
-Floats = npt.NDArray[np.float32]
-Flags = npt.NDArray[np.bool_]
 Span = tuple[int, int]
 """Hops of the stream, the second not included."""
 
@@ -101,18 +103,46 @@ class Hindsight:
         self._tonal_until = self._scored_until = 0
         self._seen: Seen = np.zeros((_SIZE, SEEN), np.float32)
         self._seen[:CONTEXT_HOPS, 0] = _LOWEST_DBM0
+        self._levels: Floats = np.zeros(_SIZE, np.float32)
         self._log_odds: Floats = np.zeros(_SIZE, np.float32)
         self._smooth: Floats = np.zeros(_SIZE, np.float32)
         self._around: Floats = np.zeros(_SIZE, np.float32)
         self._forgotten: Flags = np.zeros(_SIZE, np.bool_)
         self._tonal: Flags = np.zeros(_SIZE, np.bool_)
+        self._waiting: list[tuple[Sequence[HeardHop], Floats, Flags]] = []
+        self._waiting_hops = 0
+
+    def hear(self, heard: Sequence[HeardHop], powers: Floats, tonal: Flags) -> None:
+        """Take the next hops, their `likeness.bands`, and marks for hops that may be others: see `mark_tonal`.
+
+        They wait until there are many, or somebody looks back.
+        """
+        self._waiting.append((heard, powers, tonal))
+        self._waiting_hops += len(heard)
+        if self._waiting_hops >= _WAITING_HOPS:
+            self._take_waiting()
+
+    def _take_waiting(self) -> None:
+        if not self._waiting:
+            return
+        if len(self._waiting) == 1:
+            [(heard, powers, tonal)] = self._waiting
+        else:
+            heard = [one for some, _, _ in self._waiting for one in some]
+            powers = np.concatenate([some for _, some, _ in self._waiting])
+            tonal = np.concatenate([some for _, _, some in self._waiting])
+        self._waiting, self._waiting_hops = [], 0
+        self.take(seen(heard, powers))
+        self.mark_tonal(tonal)
 
     def take(self, rows: Seen) -> None:
         """Take what was seen of the next hops, at most KEPT_HOPS / 2; see `likeness.seen`."""
         at, count = self._hops - self._first, len(rows)
         if at + count > self._tonal.size:
             keep_from = at - KEPT_HOPS - CONTEXT_HOPS
-            for kept in (self._seen, self._log_odds, self._smooth, self._around, self._forgotten, self._tonal):
+            for kept in (
+                self._seen, self._levels, self._log_odds, self._smooth, self._around, self._forgotten, self._tonal,
+            ):  # fmt: skip
                 kept[: at - keep_from] = kept[keep_from:at]
             self._first += keep_from
             at -= keep_from
@@ -128,6 +158,7 @@ class Hindsight:
 
     def forget(self, *, from_hop: int, until_hop: int) -> None:
         """These hops were a tone, which is known now."""
+        self._take_waiting()
         begin, end = max(0, from_hop - self._first), max(0, min(until_hop, self._hops) - self._first)
         self._forgotten[begin:end] = True
 
@@ -145,35 +176,37 @@ class Hindsight:
         spoken += of_place * view.smooth_dbm0
         spoken += of_places_around * view.around_dbm0
         like = spoken > _SURE_LOG_ODDS - offset + (of_place + of_places_around) * view.background_dbm0
-        like &= ~view.forgotten
+        like = like > view.forgotten  # and not
         return Past(
-            spans=_bridged(np.flatnonzero(_with_vowels(like, view.tonal)), first=view.first_hop),
+            spans=_bridged(_with_vowels(like, view.tonal).nonzero()[0], first=view.first_hop),
             contrast_db=view.contrast_db,
             unrest_db=view.unrest_db,
         )
 
     def view(self, *, from_hop: int, until_hop: int, floor_dbm0: float) -> View | None:
         """What `look_back` judges by; None if nothing is like speech."""
+        self._take_waiting()
         self._score(min(until_hop, self._hops - CONTEXT_HOPS))
         end = min(until_hop, self._scored_until) - self._first
         begin = max(from_hop - self._first, end - KEPT_HOPS, CONTEXT_HOPS)
         if end - begin < _LEAST_SPEECH_HOPS:
             return None
         forgotten, tonal, log_odds = self._forgotten[begin:end], self._tonal[begin:end], self._log_odds[begin:end]
-        standing = (log_odds > 0) & ~forgotten & ~tonal
+        standing = (log_odds > 0) > (forgotten | tonal)  # and not
         count = int(np.count_nonzero(standing))
         if count < _LEAST_SPEECH_HOPS:
             return None
-        levels, smooth = np.maximum(self._seen[begin:end, 0], _LOWEST_DBM0), self._smooth[begin:end]
+        levels, smooth = self._levels[begin:end], self._smooth[begin:end]
         loudest = min(_LOUDEST_HOPS, count)
-        voice = float(np.partition(smooth[standing], count - loudest)[count - loudest :].mean())
+        voices = smooth[standing]
+        voices.partition(count - loudest)
+        voice = float(np.add.reduce(voices[count - loudest :]) / loudest)
         missing = max(0, _QUIET_FROM_HOPS - levels.size)
         place = int(_QUIET_SHARE * (levels.size + missing))
-        background = floor_dbm0 if place < missing else float(np.partition(levels, place - missing)[place - missing])
-        background = max(background, _LOWEST_DBM0)
+        background = max(floor_dbm0 if place < missing else _lowest_but(place - missing, levels), _LOWEST_DBM0)
         middle = background + _BETWEEN * (voice - background)
         below = levels[levels < middle] - middle
-        unrest = float(below @ below) / below.size - (float(below.sum()) / below.size) ** 2 if below.size else 0.0
+        unrest = float(below @ below) / below.size - (float(np.add.reduce(below)) / below.size) ** 2 if below.size else 0.0
         return View(
             first_hop=begin + self._first,
             log_odds=log_odds,
@@ -194,18 +227,27 @@ class Hindsight:
         end = until_hop - self._first
         with_context = self._seen[begin - CONTEXT_HOPS : end + CONTEXT_HOPS]
         self._log_odds[begin:end] = self._model.log_odds(with_context)
-        smooth = np.convolve(np.maximum(with_context[:, 0], _LOWEST_DBM0), _SMOOTHING, mode="valid")
+        levels = np.maximum(with_context[:, 0], _LOWEST_DBM0)
+        self._levels[begin:end] = levels[CONTEXT_HOPS:-CONTEXT_HOPS]
+        smooth = np.correlate(levels, _SMOOTHING, mode="valid")
         self._smooth[begin:end] = smooth[CONTEXT_HOPS - 1 : 1 - CONTEXT_HOPS]
-        self._around[begin:end] = np.convolve(smooth, _AROUND, mode="valid")
+        self._around[begin:end] = np.correlate(smooth, _AROUND, mode="valid")
         self._scored_until = until_hop
+
+
+def _lowest_but(count: int, levels: Floats) -> float:
+    """The level that `count` others do not exceed."""
+    ordered = levels.copy()
+    ordered.partition(count)
+    return float(ordered[count])
 
 
 def _with_vowels(stood_out: npt.NDArray[np.bool_], tonal: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """What stood out, tones excepted."""
-    spoken = stood_out & ~tonal
-    if not tonal.any():
-        return spoken
-    edges = (np.flatnonzero(tonal[1:] != tonal[:-1]) + 1).tolist()
+    if not np.count_nonzero(tonal):
+        return stood_out
+    spoken = stood_out > tonal  # and not
+    edges = ((tonal[1:] != tonal[:-1]).nonzero()[0] + 1).tolist()
     if tonal[0]:
         edges.insert(0, 0)
     if tonal[-1]:
@@ -222,9 +264,9 @@ def _bridged(spoken: npt.NDArray[np.intp], *, first: int) -> list[Span]:
     """Spans of hops that are speech, those of less than 60 ms of it left out."""
     if not spoken.size:
         return []
-    gaps = np.flatnonzero(np.diff(spoken) > BRIDGED_HOPS)
-    begins = [0, *(gaps + 1).tolist()]
-    ends = [*gaps.tolist(), spoken.size - 1]
+    ends = (spoken[1:] - spoken[:-1] > BRIDGED_HOPS).nonzero()[0].tolist()
+    begins = [0, *[end + 1 for end in ends]]
+    ends.append(spoken.size - 1)
     return [
         (first + int(spoken[begin]), first + int(spoken[end]) + 1)
         for begin, end in zip(begins, ends, strict=True)

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sip.voicemail.activity import HeardHop, Sound
-from sip.voicemail.spectrum import Spectra
+from sip.voicemail.spectrum import Floats, Spectra
 
 CONTEXT_HOPS = 10
 """To either side; as late as tones are told, so that nothing waits for it."""
@@ -30,11 +30,19 @@ CHANNELS = (
 detector says, and what `activity.py` calls it (0 or 1); then by how much all of the spectrum is louder than what lies between
 this frequency and the one before it (quarters of a decibel, 0 to 160)."""
 STRETCHES = ((-10, -6), (-6, -3), (-3, -1), (-1, 0), (0, 1), (1, 2), (2, 4), (4, 7), (7, 11))
-"""Hops from the one in question, the second not included: a weight belongs to a channel in one of these."""
+"""Hops from the one in question, the second not included: a weight belongs to a channel in one of these. Each begins where
+the one before it ends."""
+_EDGES = (*(begin for begin, _ in STRETCHES), STRETCHES[-1][1])
+_AT_ONCE_HOPS = 50
+_PLACES = (
+    (np.arange(_AT_ONCE_HOPS)[:, None, None] + (np.array(_EDGES) + CONTEXT_HOPS)[None, :, None]) * len(CHANNELS)
+    + np.arange(len(CHANNELS))
+).reshape(_AT_ONCE_HOPS, -1)
+"""Where in the flat array of running sums those of a hop's edges are."""
 STEPS_A_DB = 4
 _MOST_STEPS = 160.0
 _SPOKEN = 8
-_BAND_BINS = (2, 8, 19, 35, 58)
+_BAND_BINS = np.array((2, 8, 19, 35, 58))
 _END_BIN = 110
 _FLAG_NAMES = 4
 _LEAST_POWER = np.float32(1)
@@ -56,36 +64,41 @@ Seen = npt.NDArray[np.float32]
 Exact = npt.NDArray[np.float64]
 
 
-def seen(heard: Sequence[HeardHop], spectra: Spectra) -> Seen:
-    """What is remembered of hops, (n, 9): level in dBm0, dB above the floor and below the loudest, a code, power by bands.
+def bands(spectra: Spectra) -> Floats:
+    """The last columns of what is remembered of hops: (n, 5)."""
+    powers: Floats = np.add.reduceat(spectra.power[:, :_END_BIN], _BAND_BINS, axis=1)
+    return powers
+
+
+def seen(heard: Sequence[HeardHop], powers: Floats) -> Seen:
+    """What is remembered of hops, (n, 9): level in dBm0, dB above the floor and below the loudest, a code, `bands`.
 
     Lost hops count as loud as the floor.
     """
     rows = np.empty((len(heard), SEEN), np.float32)
-    told = []
+    told: list[float] = []
     for sound, level, floor, loudest, spoken in heard:
         if sound is Sound.LOST:
             level = floor
-        told.append((level, level - floor, loudest - level, sound.value + _SPOKEN * spoken))
-    rows[:, :4] = told
-    np.add.reduceat(spectra.power[:, :_END_BIN], _BAND_BINS, axis=1, out=rows[:, 4:])
+        told += (level, level - floor, loudest - level, sound + _SPOKEN if spoken else sound)
+    rows[:, :4] = np.array(told, np.float32).reshape(-1, 4)
+    rows[:, 4:] = powers
     return rows
 
 
 def inputs(remembered: Seen) -> Exact:
-    """The windows of hops with CONTEXT_HOPS remembered before and after them: (n - 20, 21 * channels), whole numbers."""
-    channels = np.empty((len(remembered), len(CHANNELS)))
+    """The channels, summed over the hops before each: (n + 1, channels), whole numbers."""
+    sums = np.zeros((len(remembered) + 1, len(CHANNELS)))
+    channels = sums[1:]
     channels[:, :2] = remembered[:, 1:3]
-    channels[:, 2 : 2 + _FLAG_NAMES] = _FLAGS[remembered[:, 3].astype(np.intp)]
+    channels[:, 2 : 2 + _FLAG_NAMES] = _FLAGS.take(remembered[:, 3].astype(np.intp), axis=0, mode="clip")
     power = remembered[:, 4:] + _LEAST_POWER
-    channels[:, 2 + _FLAG_NAMES :] = np.log10(power.sum(axis=1, keepdims=True) / power)
+    channels[:, 2 + _FLAG_NAMES :] = np.log10(np.add.reduce(power, axis=1, keepdims=True) / power)
     channels *= _STEPS
     np.rint(channels, out=channels)
     np.maximum(channels, 0.0, out=channels)
     np.minimum(channels, _MOST_STEPS, out=channels)
-    count, size = max(0, len(remembered) - 2 * CONTEXT_HOPS), len(CHANNELS)
-    shape, strides = (count, (2 * CONTEXT_HOPS + 1) * size), (size * 8, 8)
-    return np.ndarray(shape, np.float64, channels.data, 0, strides).copy()
+    return np.add.accumulate(sums, axis=0)
 
 
 class SpeechModel:
@@ -101,19 +114,28 @@ class SpeechModel:
         units = len(bias)
         if hidden.shape != (units, len(CHANNELS), len(STRETCHES)) or out.shape != (units,) or len(with_hindsight) != 4:
             raise ValueError(f"a speech model of {hidden.shape} weights for {units} units does not fit")
-        taps = np.zeros((2 * CONTEXT_HOPS + 1, len(CHANNELS), units))
-        for stretch, (begin, end) in enumerate(STRETCHES):
-            taps[begin + CONTEXT_HOPS : end + CONTEXT_HOPS] = hidden[:, :, stretch].T
-        self._hidden = np.ascontiguousarray(taps.reshape(-1, units))
+        # What a stretch holds is the running sum at its end less that at its beginning.
+        at_edges = np.zeros((len(_EDGES), len(CHANNELS), units))
+        at_edges[1:] += hidden.T
+        at_edges[:-1] -= hidden.T
+        self._hidden = at_edges.reshape(-1, units)
         self._bias, self._out, self._out_bias, self._unit = bias, out, out_bias, unit
         self.with_hindsight = tuple(with_hindsight)
 
     def log_odds(self, remembered: Seen) -> Exact:
         """(n - 20,): of speech, for all hops but the first and the last ten."""
-        units = inputs(remembered) @ self._hidden
+        count = max(0, len(remembered) - 2 * CONTEXT_HOPS)
+        sums = inputs(remembered)
+        units = np.empty((count, len(self._bias)))
+        for begin in range(0, count, _AT_ONCE_HOPS):
+            part = slice(begin, min(begin + _AT_ONCE_HOPS, count))
+            at_edges = sums[begin:].take(_PLACES[: part.stop - begin], mode="clip")
+            np.matmul(at_edges, self._hidden, out=units[part])
         units += self._bias
         np.maximum(units, 0.0, out=units)
-        found: Exact = (units @ self._out + self._out_bias) / self._unit
+        found: Exact = units @ self._out
+        found += self._out_bias
+        found /= self._unit
         return found
 
 

@@ -58,7 +58,7 @@ def lines_of(samples: Samples) -> Lines:
     count = samples.size
     spectrum = np.fft.rfft((samples - np.float32(samples.mean())) * _window(count), _POINTS)[: _HIGH + 1]
     power: _Power = np.square(spectrum.real) + np.square(spectrum.imag)
-    total = float(power[_LOW:_HIGH].sum()) + 1e-9
+    total = float(np.add.reduce(power[_LOW:_HIGH])) + 1e-9
     half = math.ceil(2 * HOP_RATE_HZ / count / _BIN_HZ)  # a Hann window's main lobe
     rest = power.copy()
     strongest = []
@@ -68,17 +68,17 @@ def lines_of(samples: Samples) -> Lines:
         bend = left - 2 * middle + right
         off = max(-0.5, min(0.5, (left - right) / (2 * bend))) if bend < 0 else 0.0
         lobe = rest[peak - half : peak + half + 1]
-        strongest.append(Line(hz=(peak + off) * _BIN_HZ, share=float(lobe.sum()) / total))
+        strongest.append(Line(hz=(peak + off) * _BIN_HZ, share=float(np.add.reduce(lobe)) / total))
         lobe.fill(0)
     width_hz = min(_SPLIT_MOST_HZ, _SPLIT_PERIODS * HOP_RATE_HZ / count)
     first, near = round(strongest[0].hz / _BIN_HZ), max(half, round(width_hz / _BIN_HZ))
-    first_share = float(power[first - near : first + near + 1].sum()) / total
+    first_share = float(np.add.reduce(power[first - near : first + near + 1])) / total
     return Lines(tuple(strongest), width_hz, first_share, _undertone(power, strongest, half))
 
 
 def _undertone(power: _Power, lines: list[Line], half: int) -> float:
     peak = round(lines[0].hz / _BIN_HZ)
-    main = float(power[peak - half : peak + half + 1].sum()) + 1e-9
+    main = float(np.add.reduce(power[peak - half : peak + half + 1])) + 1e-9
     for line in lines[:2]:
         at = round(line.hz / _BIN_HZ)
         power[max(0, at - 2 * half) : at + 2 * half + 1] = 0
@@ -86,7 +86,7 @@ def _undertone(power: _Power, lines: list[Line], half: int) -> float:
     for ratio in _UNDERTONES:
         at = round(peak * ratio)
         if _LOW <= at < _HIGH:
-            most = max(most, float(power[max(0, at - half) : at + half + 1].sum()))
+            most = max(most, float(np.add.reduce(power[max(0, at - half) : at + half + 1])))
     return most / main
 
 

@@ -24,6 +24,7 @@ BIN_HZ = HOP_RATE_HZ / WINDOW_SAMPLES
 FULL_SCALE_MEAN_SQUARE = 32_768.0**2 / 2
 """Of a sine at full scale, which is +3.17 dBm0 (ITU-T G.711, mu-law)."""
 FULL_SCALE_DBM0 = 3.17
+_LEAST_MEAN_SQUARE = FULL_SCALE_MEAN_SQUARE * 10 ** ((-100.0 - FULL_SCALE_DBM0) / 10)
 
 QUIET_MEAN_SQUARE = 30.0**2
 """A window whose every hop lies below it (-55 dBm0) is not transformed: its row of power is zero."""
@@ -31,13 +32,17 @@ QUIET_MEAN_SQUARE = 30.0**2
 _BACK_HOPS = 3
 """The window of a hop begins in the third hop before it."""
 
+_ONES = np.ones(HOP_SAMPLES)
+
 Floats = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
 
 
 def level_dbm0(mean_square: float) -> float:
     """The level of a signal with this mean square of its int16 samples; at least -100."""
-    return max(-100.0, 10 * math.log10(max(mean_square, 1e-9) / FULL_SCALE_MEAN_SQUARE) + FULL_SCALE_DBM0)
+    if mean_square <= _LEAST_MEAN_SQUARE:
+        return -100.0
+    return 10 * math.log10(mean_square / FULL_SCALE_MEAN_SQUARE) + FULL_SCALE_DBM0
 
 
 def mean_square_at(level: float) -> float:
@@ -70,20 +75,27 @@ class SpectrumAnalyser:
         window = np.hanning(WINDOW_SAMPLES + 1)[:-1]
         self._window = (window * math.sqrt(2 / (WINDOW_SAMPLES * (window**2).sum()))).astype(np.float32)
         self._tail = np.zeros(WINDOW_SAMPLES - HOP_SAMPLES, np.float32)
-        self._loud_tail = np.zeros(_BACK_HOPS, np.bool_)
+        self._quiet_hops = _BACK_HOPS  # since the last one that was not
 
     def analyse(self, hops: Hops) -> Spectra:
         """The spectra of all `hops`, (n, 80) int16, in one batch; n may be 0."""
         count = hops.shape[0]
         exact = hops.astype(np.float64)
-        sums = exact.sum(axis=1)
-        mean_square = (np.einsum("ij,ij->i", exact, exact) - sums * sums / HOP_SAMPLES) / HOP_SAMPLES
-        above = np.concatenate((self._loud_tail, mean_square >= QUIET_MEAN_SQUARE))
-        loud = above[3:] | above[2:-1] | above[1:-2] | above[:-3]
-        self._loud_tail = above[count:]
+        sums = exact @ _ONES  # whole numbers: exact in any order
+        sums *= sums
+        sums /= HOP_SAMPLES
+        mean_square = np.vecdot(exact, exact)
+        mean_square -= sums
+        mean_square /= HOP_SAMPLES
+        heard, quiet_hops = [], self._quiet_hops
+        for square in mean_square.tolist():
+            quiet_hops = 0 if square >= QUIET_MEAN_SQUARE else quiet_hops + 1
+            heard.append(quiet_hops <= _BACK_HOPS)
+        self._quiet_hops = quiet_hops
+        loud = np.array(heard, np.bool_)
         samples = np.concatenate((self._tail, exact.reshape(-1)), dtype=np.float32)
         self._tail = samples[count * HOP_SAMPLES :].copy()
-        some = int(np.count_nonzero(loud))
+        some = sum(heard)
         if not some:
             return Spectra(power=np.zeros((count, BINS), np.float32), mean_square=mean_square, loud=loud)
         frames = np.ndarray((count, WINDOW_SAMPLES), np.float32, samples.data, 0, (HOP_SAMPLES * 4, 4))
@@ -94,7 +106,7 @@ class SpectrumAnalyser:
         return Spectra(power=power, mean_square=mean_square, loud=loud)
 
     def _power(self, frames: Floats) -> Floats:
-        spectrum = np.fft.rfft(frames * self._window)
-        power: Floats = np.square(spectrum.real)
-        power += np.square(spectrum.imag)
+        parts = np.fft.rfft(frames * self._window).view(np.float32)
+        parts *= parts
+        power: Floats = parts[:, ::2] + parts[:, 1::2]
         return power

@@ -165,11 +165,13 @@ class ToneDetector:
         first = self._hop - count - LAG_HOPS
         flags = np.zeros(count, np.bool_)
         steady = self._finder.steady
+        if not steady and not self._marked:
+            return flags
         for begin, end in (*steady, *self._marked):
             flags[max(0, begin - first) : max(0, end + 1 - first)] = True
         oldest = first + count
-        # The last one may still grow.
-        del steady[: max(0, len(steady) - 1)]
+        # The last one may still grow; one before it may have ended so lately that its hops are asked for next time.
+        steady[:-1] = [one for one in steady[:-1] if one[1] >= oldest]
         self._marked = [(begin, end) for begin, end in self._marked if end >= oldest]
         return flags
 

@@ -15,7 +15,7 @@ from sip.voicemail.events import DetectorEvent, DetectorSettings, SpeechEnded, S
 from sip.voicemail.framing import Framer
 from sip.voicemail.hindsight import KEPT_HOPS, Hindsight, Past
 from sip.voicemail.levels import SoundWatch
-from sip.voicemail.likeness import CONTEXT_HOPS, Exact, Seen, SpeechModel, parse, seen, stock_speech_model
+from sip.voicemail.likeness import CONTEXT_HOPS, Exact, Seen, SpeechModel, bands, parse, seen, stock_speech_model
 from sip.voicemail.spectrum import BINS, Spectra, SpectrumAnalyser, mean_square_at
 from sip.voicemail.utterances import Change, Utterances
 from tests.voicemail.line import Samples, on_line, silence, tone, voice
@@ -87,7 +87,7 @@ def hops(levels: Sequence[float], *, spoken: Sequence[bool], floor_dbm0: float =
     shape = np.geomspace(1, 1e-3, BINS)
     power = np.array([mean_square_at(level) for level in levels])[:, None] * shape / shape.sum()
     loud = np.ones(len(heard), np.bool_)
-    return seen(heard, Spectra(power=power.astype(np.float32), mean_square=power.sum(axis=1), loud=loud))
+    return seen(heard, bands(Spectra(power=power.astype(np.float32), mean_square=power.sum(axis=1), loud=loud)))
 
 
 def quiet(level_dbm0: float = -66.0) -> Seen:
@@ -161,6 +161,23 @@ def test_hindsight_keeps_the_last_twelve_seconds_and_their_places() -> None:
     assert abs(begin - 3_950) <= 8
     assert abs(end - 4_000) <= 8
     assert hindsight._tonal.size < 2 * KEPT_HOPS
+
+
+def test_hindsight_sees_the_same_whenever_somebody_looks_back() -> None:
+    samples = on_line(silence(0.5), voice(1.0), silence(0.4), voice(0.6, seed=1), silence(1.0))
+    hops_of_line = Framer(sample_rate_hz=8_000).feed(samples)
+    spectra = SpectrumAnalyser().analyse(hops_of_line)
+    heard, powers = SpeechActivity().feed(hops_of_line, spectra), bands(spectra)
+    tonal = np.zeros(len(heard), np.bool_)
+    asked_late, asked_often = Hindsight(), Hindsight()
+    for at in range(0, len(heard), 7):
+        part = slice(at, at + 7)
+        for hindsight in (asked_late, asked_often):
+            hindsight.hear(heard[part], powers[part], tonal[part])
+        asked_often.look_back(from_hop=0, until_hop=at, floor_dbm0=-66.0)
+    pasts = [one.look_back(from_hop=0, until_hop=len(heard), floor_dbm0=-66.0) for one in (asked_late, asked_often)]
+    assert len(pasts[0].spans) == 2
+    assert pasts[0] == pasts[1]
 
 
 def test_a_hop_is_as_like_speech_however_many_are_asked_for() -> None:

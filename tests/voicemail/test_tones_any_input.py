@@ -52,6 +52,14 @@ def test_tones_and_flags_are_the_same_however_a_stream_is_cut(lengths: list[int]
     assert listen(pieces(CALL, lengths)) == WHOLE
 
 
+def test_the_end_of_a_tone_that_a_louder_one_follows_at_once_is_flagged_however_the_stream_is_cut() -> None:
+    soft, loud = tone(600, seconds=0.3), tone(1_000, seconds=0.3)
+    samples = on_line(silence(0.5), 0.15 * soft, loud, silence(0.3))
+    _, flags = listen([samples])
+    for length in (80, 400, 800):
+        assert listen(pieces(samples, [length]))[1] == flags
+
+
 def test_frames_of_one_sample_and_of_ten_seconds_tell_the_same() -> None:
     short = CALL[:12_000]
     assert listen(pieces(short, [1])) == listen([short])
