@@ -64,6 +64,12 @@ DEMANDS: Mapping[Pace, Demands] = {
 }
 
 
+DEMANDS_WITH_WORDS: Mapping[Pace, Demands] = DEMANDS
+"""The same once words of the call were heard."""
+PHRASE_AT_LEAST = 0.8
+"""So probable a machine must be, with timing and words, for a strong phrase to decide at once."""
+
+
 def demanded(demand: Demand, since_s: float) -> float:
     """The probability that is asked for so long after speech began."""
     if since_s <= demand[0][0]:
