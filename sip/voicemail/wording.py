@@ -48,6 +48,8 @@ WORD_FEATURES: Mapping[str, str] = {
 WEAK_WORDS_AT_MOST = 0.97
 """So far words without a strong phrase can lift a probability: people at work say such things too, and nobody shall be hung up
 on for that. Just under the default that hanging up asks for (0.98)."""
+_SQUEEZED_FROM = 0.95
+"""What lies above is squeezed below `WEAK_WORDS_AT_MOST`, so that the likelier machine stays the likelier one."""
 STRONG_PHRASE_LOG_ODDS = 6.0
 """So far a strong phrase can lift it over what timing says: a recogniser mishears, and a person may quote."""
 
@@ -69,12 +71,28 @@ class Vocabulary:
         """ISO 639-1 of each language that it knows."""
         return frozenset(self._entries)
 
-    def of(self, language: str | None) -> Iterable[Mapping[str, Sequence[re.Pattern[str]]]]:
-        """What to look for, language by language: a known language and English, or all."""
+    def entries(self, language: str, grade: str) -> int:
+        """How many there are."""
+        return len(self._entries[language][grade])
+
+    def places(self, words: Sequence[str], language: str | None) -> Sequence[Mapping[str, Sequence[Sequence[int]]]]:
+        """Which words the entries found in `words` begin with, entry by entry, by grade: for the language and for English.
+
+        A language that is not known, or not in the vocabulary, is taken to be the one of which most entries are found.
+        """
+        heard = " " + " ".join(words) + " "
         code = code_of(language)
-        if code not in self._entries:
-            return self._entries.values()
-        return [self._entries[one] for one in dict.fromkeys((code, "en")) if one in self._entries]
+        codes = [code] if code in self._entries else [one for one in self._entries if one != "en"]
+        found = [self._places(one, heard) for one in codes]
+        likeliest = max(found, key=lambda places: sum(map(len, places.values())), default={})
+        return [likeliest] if code == "en" else [likeliest, self._places("en", heard)]
+
+    def _places(self, code: str, heard: str) -> Mapping[str, Sequence[Sequence[int]]]:
+        found = {}
+        for grade, patterns in self._entries.get(code, {}).items():
+            places = [[heard.count(" ", 0, match.start()) for match in pattern.finditer(heard)] for pattern in patterns]
+            found[grade] = [one for one in places if one]
+        return found
 
 
 def parse_vocabulary(document: Mapping[str, Mapping[str, Sequence[str]]]) -> Vocabulary:
@@ -170,19 +188,10 @@ class Wording:
         )
 
     def _count(self, words: Sequence[str], language: str | None) -> tuple[float, ...]:
-        heard = " " + " ".join(words) + " "
-        most = dict.fromkeys(GRADES, 0)
-        until_machine = since_person = -1
-        for grades in self._vocabulary.of(language):
-            places = {grade: [at for one in grades[grade] if (at := _place(one, heard)) >= 0] for grade in GRADES}
-            for grade in GRADES:
-                most[grade] = max(most[grade], len(places[grade]))
-            if places["machine"] and (until_machine < 0 or min(places["machine"]) < until_machine):
-                until_machine = min(places["machine"])
-            lasts = [_last_place(one, heard) for one in grades["person"]]
-            if lasts and max(lasts) >= 0:
-                since = len(words) - 1 - max(lasts)
-                since_person = since if since_person < 0 else min(since, since_person)
+        found = self._vocabulary.places(words, language)
+        most = {grade: max(len(places.get(grade, ())) for places in found) for grade in GRADES}
+        machine = [at for places in found for entry in places.get("machine", ()) for at in entry]
+        person = [at for places in found for entry in places.get("person", ()) for at in entry]
         return (
             float(len(words)),
             len(set(words)) / max(1, len(words)),
@@ -190,21 +199,10 @@ class Wording:
             float(self._phrases["weak"]),
             float(self._phrases["person"]),
             *(float(most[grade]) for grade in GRADES),
-            float(since_person),
-            float(until_machine),
+            float(len(words) - 1 - max(person)) if person else -1.0,
+            float(min(machine, default=-1)),
             most["machine"] / max(1, len(words)),
         )
-
-
-def _place(pattern: re.Pattern[str], heard: str) -> int:
-    """Which word of `heard` an entry begins with first; -1 if it is not there."""
-    match = pattern.search(heard)
-    return -1 if match is None else heard.count(" ", 0, match.start())
-
-
-def _last_place(pattern: re.Pattern[str], heard: str) -> int:
-    """Which word of `heard` an entry begins with last; -1 if it is not there."""
-    return max((heard.count(" ", 0, match.start()) for match in pattern.finditer(heard)), default=-1)
 
 
 def weigh(
@@ -220,5 +218,12 @@ def weigh(
     with_phrase = probability_of(log_odds(timing_probability) + STRONG_PHRASE_LOG_ODDS)
     if timing is None:
         return with_phrase if wording.is_strong else timing_probability
-    most = with_phrase if wording.is_strong else max(timing_probability, WEAK_WORDS_AT_MOST)
-    return min(classifier.machine_probability(wording.values(told_s=told_s, timing=timing)), most)
+    with_words = classifier.machine_probability(wording.values(told_s=told_s, timing=timing))
+    if wording.is_strong:
+        return min(with_words, with_phrase)
+    return max(_squeezed(with_words), min(with_words, timing_probability))
+
+
+def _squeezed(probability: float) -> float:
+    share = max(0.0, probability - _SQUEEZED_FROM) / (1 - _SQUEEZED_FROM)
+    return min(probability, _SQUEEZED_FROM) + share * (WEAK_WORDS_AT_MOST - _SQUEEZED_FROM)
