@@ -68,10 +68,10 @@ DEMANDS: Mapping[Pace, Demands] = {
 DEMANDS_WITH_WORDS: Mapping[Pace, Demands] = {
     Pace.CAREFUL: dataclasses.replace(
         DEMANDS[Pace.CAREFUL],
-        final_machine=((1.4, 0.99), (2.9, 0.98), (4.3, 0.969), (5.4, 0.969), (6.2, 0.955)),
-        final_person=((1.4, 0.002), (2.9, 0.0276), (4.3, 0.0413), (5.4, 0.0233), (6.2, 0.35)),
-        limit_machine=0.75,
-        limit_person=0.3,
+        final_machine=((1.4, 0.99), (2.9, 0.975), (4.3, 0.9675), (5.4, 0.9645), (6.2, 0.956)),
+        final_person=((1.4, 0.003), (2.9, 0.011), (4.3, 0.035), (5.4, 0.021), (6.2, 0.15)),
+        limit_machine=0.755,
+        limit_person=0.2,
     ),
     Pace.FAST: DEMANDS[Pace.FAST],
 }
