@@ -39,17 +39,18 @@ class BoostedTrees:
         leaves: NDArray[np.float64],
         bias: float,
         curve: tuple[Sequence[float], Sequence[float]],
+        names: Sequence[str] = tuple(FEATURES),
     ) -> None:
         """`features` and `thresholds` (trees, 2^depth - 1), `leaves` (trees, 2^depth): log odds to add to `bias`.
 
         `curve`: log odds of the trees, ascending, and the calibrated log odds that belong to them; straight lines between.
-        ValueError if the shapes do not fit.
+        `names`: of the features. ValueError if the shapes do not fit.
         """
         trees, nodes = features.shape
         self._depth = (nodes + 1).bit_length() - 1
         if 2**self._depth != nodes + 1 or thresholds.shape != (trees, nodes) or leaves.shape != (trees, nodes + 1):
             raise ValueError(f"trees of {nodes} nodes with {leaves.shape} leaves are not complete")
-        if features.size and not 0 <= int(features.min()) <= int(features.max()) < len(FEATURES):
+        if features.size and not 0 <= int(features.min()) <= int(features.max()) < len(names):
             raise ValueError("a tree asks for a feature that there is not")
         # Node by node, a depth after the other: node p of a depth has the nodes 2p and 2p + 1 of the next one.
         depths = [slice(2**depth - 1, 2 ** (depth + 1) - 1) for depth in range(self._depth)]
@@ -77,10 +78,10 @@ class BoostedTrees:
         return 1 / (1 + math.exp(-log_odds))
 
 
-def parse(document: str) -> BoostedTrees:
-    """The trees of a model file (JSON). ValueError if it is none, or was trained on other features than these."""
+def parse(document: str, *, names: Sequence[str] = tuple(FEATURES)) -> BoostedTrees:
+    """The trees of a model file (JSON). ValueError if it is none, or was trained on other features than `names`."""
     model = json.loads(document)
-    if list(model["features"]) != list(FEATURES):
+    if list(model["features"]) != list(names):
         raise ValueError("the model was trained on other features; train it anew")
     trees = model["trees"]
     return BoostedTrees(
@@ -89,6 +90,7 @@ def parse(document: str) -> BoostedTrees:
         leaves=np.array([tree["leaves"] for tree in trees]),
         bias=model["bias"],
         curve=(model["calibration"]["trees_log_odds"], model["calibration"]["log_odds"]),
+        names=names,
     )
 
 

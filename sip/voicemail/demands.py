@@ -5,6 +5,7 @@ Who looks often is deceived often: a threshold is low only at the moments when a
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -66,6 +67,22 @@ DEMANDS: Mapping[Pace, Demands] = {
         pick_up_after_beep=0.3,
     ),
 }
+
+
+DEMANDS_WITH_WORDS: Mapping[Pace, Demands] = {
+    Pace.CAREFUL: dataclasses.replace(
+        DEMANDS[Pace.CAREFUL],
+        final_machine=((1.4, 0.99), (2.9, 0.975), (4.3, 0.9675), (5.4, 0.9645), (6.2, 0.956)),
+        final_person=((1.4, 0.003), (2.9, 0.011), (4.3, 0.035), (5.4, 0.021), (6.2, 0.15)),
+        limit_machine=0.755,
+        limit_person=0.2,
+    ),
+    Pace.FAST: DEMANDS[Pace.FAST],
+}
+"""The same once words of the call were heard, for probabilities of timing and words; found in the same way. Words come late:
+a machine without a strong phrase, which `wording.py` squeezes below 0.97, has to be nearly sure before the time limit."""
+PHRASE_AT_LEAST = 0.8
+"""So probable a machine must be, with timing and words, for a strong phrase to decide at once."""
 
 
 def demanded(demand: Demand, since_s: float) -> float:

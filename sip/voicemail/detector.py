@@ -36,6 +36,7 @@ from sip.voicemail.spectrum import Spectra, SpectrumAnalyser
 from sip.voicemail.tones import LAG_HOPS, ToneDetector
 from sip.voicemail.utterances import Change, Utterances
 from sip.voicemail.verdict import DECISION_S, PICK_UP_WAIT_S, Judge
+from sip.voicemail.wording import Wording, stock_words_classifier, weigh
 
 _SPEAKING_DECISION_HOPS = round(DECISION_S / HOP_S)
 _DECISION_HOPS = _SPEAKING_DECISION_HOPS // 2
@@ -68,10 +69,13 @@ class CallDetector:
         sample_rate_hz: int,
         settings: DetectorSettings,
         classifier: Classifier | None = None,
+        words_classifier: Classifier | None = None,
         speech_model: SpeechModel | None = None,
         keep_trace: bool = False,
     ) -> None:
-        """`sample_rate_hz`: 8,000 to 48,000, else ValueError. `classifier`, `speech_model`: the package's own by default."""
+        """`sample_rate_hz`: 8,000 to 48,000, else ValueError. `classifier` and `speech_model`: the package's own by default,
+        as `words_classifier`, which is asked once words of the call are heard.
+        """
         self._framer = Framer(sample_rate_hz=sample_rate_hz)
         self._rate_hz = sample_rate_hz
         self._samples = 0
@@ -81,7 +85,9 @@ class CallDetector:
         self._utterances = Utterances()
         self._hindsight = Hindsight(model=speech_model)
         self._spotter = PhraseSpotter()
+        self._wording = Wording()
         self._classifier: Classifier = classifier or stock_classifier()
+        self._words_classifier: Classifier = words_classifier or stock_words_classifier()
         self._judge = Judge(settings=settings)
         self._undecided: deque[HeardHop] = deque()
         self._hops = 0
@@ -137,6 +143,9 @@ class CallDetector:
             self._answered_s = self.now_s
             self.heard_speech_at_s = None
             self._judge.answer(self.now_s)
+            self._wording.restart()
+            if self._wording.is_heard:
+                self._judge.heed_words(self._wording.facts)
         return []
 
     def hear_words(self, text: str, *, language: str | None, final: bool) -> list[DetectorEvent]:
@@ -148,10 +157,14 @@ class CallDetector:
         if final and self._judge.is_deciding:
             events.append(WordsHeard(text, language, now_s))
         found = self._spotter.hear(text, language=language, final=final)
+        timing = None if self._answered_hop is None else self._timing(self._answered_hop)
+        self._wording.hear(text, language=language, final=final, found=found, told_s=now_s, timing=timing)
+        if self._answered_hop is not None and self._wording.is_heard:
+            self._judge.heed_words(self._wording.facts)
         if not found:
             return events
         events += [PhraseHeard(one.kind, one.language, one.text, now_s, now_s) for one in found]
-        timing, probability = self._measure()
+        probability = self._weigh(timing)
         strong, leaning = self._spotter.kind, self._spotter.leaning
         phrase = next((one.text for one in found if one.kind is strong), found[-1].text)
         events += self._judge.hear_phrases(
@@ -260,9 +273,22 @@ class CallDetector:
         events += self._judge.consider_pick_up(told_s, picked_up, p, after_beep=since == self._beep_until_hop)
 
     def _measure(self) -> tuple[Timing | None, float]:
-        """The timing since the answer and its probability of a machine; None and 0.5 if nothing was said."""
+        """The timing since the answer, and the probability of a machine; None and 0.5 if nothing was said."""
         timing = None if self._answered_hop is None else self._timing(self._answered_hop)
-        return timing, 0.5 if timing is None else self._classifier.machine_probability(timing.values)
+        return timing, self._weigh(timing)
+
+    def _weigh(self, timing: Timing | None) -> float:
+        """The probability of a machine by a timing, and by the words if there are any."""
+        by_timing = 0.5 if timing is None else self._classifier.machine_probability(timing.values)
+        if not self._wording.is_heard:
+            return by_timing
+        return weigh(
+            self._wording,
+            classifier=self._words_classifier,
+            told_s=self._hops * HOP_S,
+            timing=timing,
+            timing_probability=by_timing,
+        )
 
     def _timing(self, anchor_hop: int) -> Timing | None:
         now_hop = self._utterances.hops

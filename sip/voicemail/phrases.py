@@ -66,7 +66,7 @@ class PhraseTable:
 
         `language` may be a tag of BCP 47 (`pt-BR`); English is always looked for, since carriers use it everywhere.
         """
-        code = (language or "").partition("-")[0].partition("_")[0].lower()
+        code = code_of(language)
         if code not in self._by_language:
             return [phrase for phrases in self._by_language.values() for phrase in phrases]
         return [*self._by_language[code], *(self._by_language.get("en", []) if code != "en" else [])]
@@ -132,7 +132,7 @@ def parse(document: Mapping[str, Mapping[str, Mapping[str, Sequence[str]]]]) -> 
                 if strength not in {"strong", "weak"}:
                     raise ValueError(f"phrases: [{language}.{name}]: {strength!r} is neither strong nor weak")
                 phrases += [
-                    Phrase(kind, language, text, strength == "strong", _pattern(text, where=f"[{language}.{name}]"))
+                    Phrase(kind, language, text, strength == "strong", pattern_of(text, where=f"phrases: [{language}.{name}]"))
                     for text in texts
                 ]
     return PhraseTable(phrases)
@@ -144,10 +144,19 @@ def stock_table() -> PhraseTable:
     return parse(tomllib.loads(files("sip.voicemail").joinpath("phrases.toml").read_text(encoding="utf-8")))
 
 
-def _pattern(text: str, *, where: str) -> re.Pattern[str]:
+def code_of(language: str | None) -> str:
+    """ISO 639-1 of a language, which may be a tag of BCP 47 (`pt-BR`); empty if it is not known."""
+    return (language or "").partition("-")[0].partition("_")[0].lower()
+
+
+def pattern_of(text: str, *, where: str) -> re.Pattern[str]:
+    """What finds a phrase in words as `plain` gives them, with a space before the first and after the last.
+
+    ValueError if it has no words; `where` says of which table, for its message.
+    """
     parts = [plain(part) for part in text.split("...")]
     if not all(parts):
-        raise ValueError(f"phrases: {where}: {text!r} has no words")
+        raise ValueError(f"{where}: {text!r} has no words")
     last = parts[-1].rsplit(" ", 1)[-1]
     end = " " if len(last) <= _SHORT_WORD else ""
     gap = rf"(?: \S+){{0,{GAP_WORDS}}} "

@@ -4,10 +4,11 @@
     before the answer ──────▶ DECIDING ──────────────▶ LISTENING (machines: beep, person; ──────▶ DONE
                                                        others: words, late speech)
 
-Evidence adds up as log odds: timing (calibrated), a beep, words. Told early, acted on late: the first verdict asks for less
-than the final one, and at the time limit what is not probable is `uncertain`. What is asked for: `demands.py`.
+A probability (calibrated; of timing, or of timing and words) is asked for at every moment, and a beep adds to it. Told early,
+acted on late: the first verdict asks for less than the final one, and at the time limit what is not probable is `uncertain`.
+What is asked for, which is more or less once words are heard: `demands.py`.
 
-Knows no audio and no policy; times are seconds of the stream, and are given to it.
+Knows no audio, no words and no policy; times are seconds of the stream, and are given to it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 
-from sip.voicemail.demands import DEMANDS, demanded, log_odds, probability_of
+from sip.voicemail.demands import DEMANDS, DEMANDS_WITH_WORDS, PHRASE_AT_LEAST, demanded, log_odds, probability_of
 from sip.voicemail.events import DetectorSettings, Fact, Kind, Stage, Tone, ToneKind, Verdict
 from sip.voicemail.features import FEATURES, Timing
 
@@ -29,10 +30,6 @@ _SINCE_FIRST, _QUIET = _NAMES.index("since_first_s"), _NAMES.index("quiet_s")
 _SENSITIVITY_LOG_ODDS = 6.0
 """Between sensitivity 0 and 1; half of it to either side of the default."""
 BEEP_LOG_ODDS = 4.5
-_STRONG_PHRASE_LOG_ODDS = 6.0
-_WEAK_PHRASE_LOG_ODDS = 1.5
-_WEAK_PHRASE_AT_MOST_LOG_ODDS = log_odds(0.97)
-"""So far a weak phrase can lift it: people at work say such things too, and nobody shall be hung up on for that."""
 _TONE_PROBABILITY = 0.995
 """Of fax, information tones, busy and reorder: no person makes them."""
 _RINGING_PROBABILITY = 0.6
@@ -74,6 +71,7 @@ class Judge:
         self._strong: Kind | None = None
         self._leaning: Kind | None = None
         self._phrase = ""
+        self._wording: Mapping[str, Fact] = {}
         self.latest: Verdict | None = None
 
     @property
@@ -122,6 +120,11 @@ class Judge:
             return self._after_beep(tone, timing, probability)
         return []
 
+    def heed_words(self, wording: Mapping[str, Fact]) -> None:
+        """Words were heard: from now on probabilities are of timing and words. `wording`: evidence, counts only."""
+        self._demands = DEMANDS_WITH_WORDS[self._settings.pace]
+        self._wording = wording
+
     def hear_phrases(
         self,
         *,
@@ -132,7 +135,10 @@ class Judge:
         timing: Timing | None,
         probability: float,
     ) -> list[Verdict]:
-        """Words were found: what decides by itself, what they lean to, and the last phrase."""
+        """Words were found: what decides by itself, what they lean to, and the last phrase; `probability` has them in it.
+
+        A strong phrase is final at once where a machine is probable with it; it tells a machine's kind in any case.
+        """
         if strong is not None and strong is not self._strong:
             self._phrase = phrase
         before = self._strong
@@ -141,10 +147,14 @@ class Judge:
             return []
         if self.latest is not None and self.latest.kind is strong:
             return []
-        return [self._final(strong, self._believe(probability), told_s, "phrase", self._evidence(timing))]
+        believed = self._believe(probability)
+        names_machine = self._phase is _Phase.LISTENING and self.latest is not None and self.latest.kind in _PICKED_UP_FROM
+        if not names_machine and believed < PHRASE_AT_LEAST:
+            return []
+        return [self._final(strong, believed, told_s, "phrase", self._evidence(timing))]
 
     def consider(self, told_s: float, timing: Timing | None, probability: float) -> list[Verdict]:
-        """A moment of the grid: `probability` is the timing's, 0.5 if there is no timing."""
+        """A moment of the grid: `probability` is that of timing (and words), 0.5 if there is none."""
         if self._phase is _Phase.LISTENING:
             return self._consider_late(told_s, timing, probability)
         if self._phase is not _Phase.DECIDING:
@@ -241,22 +251,14 @@ class Judge:
         return self._leaning if self._leaning not in {None, Kind.PERSON} else Kind.MACHINE
 
     def _believe(self, probability: float) -> float:
-        """Timing, beep and words together."""
-        believed = log_odds(probability)
-        if self._beep is not None:
-            believed += BEEP_LOG_ODDS
-        if self._strong is not None:
-            believed += _STRONG_PHRASE_LOG_ODDS
-        elif self._leaning is Kind.PERSON:
-            believed -= _WEAK_PHRASE_LOG_ODDS
-        elif self._leaning is not None:
-            believed = max(believed, min(believed + _WEAK_PHRASE_LOG_ODDS, _WEAK_PHRASE_AT_MOST_LOG_ODDS))
-        return probability_of(believed)
+        """With the beep, if there was one."""
+        return probability_of(log_odds(probability) + (BEEP_LOG_ODDS if self._beep is not None else 0.0))
 
     def _evidence(self, timing: Timing | None) -> dict[str, Fact]:
         evidence: dict[str, Fact] = dict(timing.evidence) if timing is not None else {}
         if self._beep is not None:
             evidence["beep_at_s"] = round(self._beep.began_s, 3)
+        evidence |= self._wording
         if self._strong is not None:
             evidence["phrase"] = self._phrase
         if self._leaning is not None:

@@ -178,7 +178,8 @@ def test_listening_ends_with_the_beep_wait() -> None:
     assert judge.hear_tone(a_tone(ToneKind.BEEP, began_s=60.0), timing_at(5.5), 0.9) == []
 
 
-def words(judge: Judge, strong: Kind | None, leaning: Kind | None, probability: float = 0.5) -> list[Verdict]:
+def words(judge: Judge, strong: Kind | None, leaning: Kind | None, probability: float = 0.95) -> list[Verdict]:
+    judge.heed_words({"words": 4})
     return judge.hear_phrases(
         strong=strong, leaning=leaning, phrase="words", told_s=5.0, timing=timing_at(5.0), probability=probability
     )
@@ -193,28 +194,31 @@ def test_a_strong_phrase_is_final_and_a_stronger_kind_revises_it() -> None:
     assert (verdict.stage, verdict.kind) == (Stage.REVISED, Kind.MAILBOX_FULL)
 
 
-def test_a_phrase_against_a_surely_personal_timing_is_told_but_is_not_enough_to_hang_up() -> None:
-    [verdict] = words(a_judge(), Kind.VOICEMAIL, None, probability=0.01)
-    assert verdict.kind is Kind.VOICEMAIL
-    assert verdict.machine_probability < 0.98
+def test_a_strong_phrase_decides_nothing_where_no_machine_is_probable_and_names_it_when_one_is() -> None:
+    judge = a_judge()
+    assert words(judge, Kind.MENU, None, probability=0.4) == []
+    assert run(judge, 0.999, from_s=5.0)[-1].kind is Kind.MENU
 
 
-def test_weak_phrases_add_to_the_timing_and_name_the_machine() -> None:
+def test_a_strong_phrase_names_a_machine_that_was_told_and_makes_none_of_a_person() -> None:
+    judge = a_judge()
+    run(judge, 0.999, until_s=8.0)
+    [revised] = words(judge, Kind.MENU, None, probability=0.5)
+    assert (revised.stage, revised.kind) == (Stage.REVISED, Kind.MENU)
+    judge = a_judge()
+    run(judge, 0.001, until_s=8.0)
+    assert words(judge, Kind.MENU, None, probability=0.5) == []
+    [revised] = words(judge, Kind.VOICEMAIL, None, probability=0.95)
+    assert (revised.stage, revised.kind) == (Stage.REVISED, Kind.VOICEMAIL)
+
+
+def test_weak_phrases_name_the_machine_and_are_evidence_by_their_number() -> None:
     judge = a_judge()
     assert words(judge, None, Kind.MENU) == []
-    assert run(judge, 0.97, from_s=5.0)[-1].kind is Kind.MENU
-    judge = a_judge()
-    words(judge, None, Kind.PERSON)
-    assert run(judge, 0.4, from_s=5.0)[-1].kind is Kind.PERSON
-
-
-def test_weak_phrases_alone_never_make_sure_enough_to_hang_up() -> None:
-    judge = a_judge()
-    words(judge, None, Kind.VOICEMAIL)
-    assert max(verdict.machine_probability for verdict in run(judge, 0.95)) == pytest.approx(0.97)
-    judge = a_judge()
-    words(judge, None, Kind.VOICEMAIL)
-    assert run(judge, 0.99)[-1].machine_probability == pytest.approx(0.99)
+    told = run(judge, 0.999, from_s=5.0)[-1]
+    assert told.kind is Kind.MENU
+    assert told.evidence["words"] == 4
+    assert told.evidence["words_lean_to"] == "menu"
 
 
 def test_audio_that_ends_is_judged_as_at_the_limit() -> None:
