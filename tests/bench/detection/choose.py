@@ -10,7 +10,6 @@ numbers, found by a random search from a fixed seed and shown on texts that they
 from __future__ import annotations
 
 import argparse
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -21,13 +20,22 @@ from sip.voicemail.features import FEATURES
 from sip.voicemail.likeness import parse as parse_speech
 from sip.voicemail.verdict import BEEP_LOG_ODDS
 from tests.bench.detection import corpus
-from tests.bench.detection.labels import Clip, Label
+from tests.bench.detection.labels import Clip
 from tests.bench.detection.plan import SIZES
 from tests.bench.detection.replay import LAG_S, Moments, Worth, decide, worth
-from tests.bench.detection.train import Floats, Rows, calibrate, fit, hear, is_learnt_from
+from tests.bench.detection.train import (
+    VOICE_FOLDS,
+    Floats,
+    Rows,
+    calibrate,
+    fold_of,
+    hear,
+    is_learnt_from,
+    out_of_fold,
+    voice_folds,
+)
 from tests.bench.detection.train_speech import listen, speech_model
 
-VOICE_FOLDS = TEXT_FOLDS = 4
 LOOKS = 1500
 SPREADS = (0.08, 0.25)
 START = (1.6, 0.6, -0.66, 1.6, 1.25, 1.8, 2.0)
@@ -51,56 +59,20 @@ MARGIN = 0.93
 """It shall be better than asked for by so much: other voices and texts are harder."""
 
 
-def fold_of(text: str, folds: int) -> int:
-    """Which fold a voice or a text is in."""
-    return zlib.crc32(f"fold {text}".encode()) % folds
-
-
-def voice_fold(label: Label) -> int:
-    """Of the first voice."""
-    return fold_of(label.voices[0] if label.voices else label.clip_id, VOICE_FOLDS)
-
-
-def text_folds(label: Label) -> frozenset[int]:
-    """Of all that is said."""
-    return frozenset(fold_of(text, TEXT_FOLDS) for text in label.prompt_ids)
-
-
-def main_text_fold(label: Label) -> int:
-    """Of the longest text."""
-    return fold_of(max(label.prompt_ids, key=len, default=label.clip_id), TEXT_FOLDS)
-
-
 def heard_by_strangers(clips: Callable[[], Iterator[Clip]]) -> Rows:
     """Rows of all clips, each by a speech model that did not hear its voice."""
     listened = [listen(clip) for clip in clips() if clip.label.speech]
     parts = []
     for fold in range(VOICE_FOLDS):
-        others = [one for one in listened if voice_fold(one.label) != fold]
+        others = [one for one in listened if fold not in voice_folds(one.label)]
         speech = parse_speech(speech_model(others, came_about={}))
-        parts.append(hear((clip for clip in clips() if voice_fold(clip.label) == fold), speech=speech))
+        parts.append(hear((clip for clip in clips() if min(voice_folds(clip.label)) == fold), speech=speech))
         print(f"heard {fold + 1} of {VOICE_FOLDS} folds", flush=True)
     labels = tuple(label for part in parts for label in part.labels)
     first = np.cumsum([0, *(len(part.labels) for part in parts[:-1])])
     clip = np.concatenate([part.clip + before for part, before in zip(parts, first, strict=True)])
     tones = tuple(tones for part in parts for tones in part.tones)
     return Rows(np.concatenate([part.values for part in parts]), clip, labels, tones)
-
-
-def of_strangers(rows: Rows) -> Floats:
-    """(n,): log odds of every row by trees that saw neither the clip's voice nor its main text, calibrated as a whole."""
-    voices = np.array([voice_fold(label) for label in rows.labels])
-    mains = np.array([main_text_fold(label) for label in rows.labels])
-    found = np.zeros(len(rows.clip))
-    for voice in range(VOICE_FOLDS):
-        for text in range(TEXT_FOLDS):
-            held = (voices == voice) & (mains == text)
-            known = (voices != voice) & (mains != text)
-            if held.any():
-                train, ask = known[rows.clip], held[rows.clip]
-                trees = fit(rows.values[train], rows.is_machine[train], rows.weight[train])
-                found[ask] = trees.decision_function(rows.values[ask])
-    return np.asarray(np.interp(found, *calibrate(found, rows.is_machine, rows.weight)), np.float64)
 
 
 def moments_of(rows: Rows, odds: Floats) -> Moments:
@@ -187,7 +159,8 @@ def main() -> None:
         return (clip for clip in loaded if is_learnt_from(clip.label))
 
     rows = heard_by_strangers(clips)
-    moments = moments_of(rows, of_strangers(rows))
+    odds = out_of_fold(rows)
+    moments = moments_of(rows, np.interp(odds, *calibrate(odds, rows.is_machine, rows.weight)))
     report(moments, looks=options.looks)
 
 

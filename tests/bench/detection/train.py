@@ -4,14 +4,15 @@
 
 Every clip is heard by the product's own detector; at each moment at which it would decide, the features and what they belong to
 are a row. Rows of a clip share one weight. Boosted trees are fitted; their log odds are calibrated by a straight line
-(logistic regression, Platt 1999) on predictions for clips whose texts the trees had not seen (five folds by text): unlike
-steps, it goes on to the ends, where hanging up is decided. Same corpus, same file.
+(logistic regression, Platt 1999) on predictions for clips of whose texts and voices the trees had seen neither: unlike steps,
+it goes on to the ends, where hanging up is decided. Same corpus, same file.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime as dt
+import itertools
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -39,7 +40,8 @@ from tests.bench.detection.train_speech import listen, speech_model
 
 Floats = npt.NDArray[np.float64]
 
-FOLDS = 5
+TEXT_FOLDS = 4
+VOICE_FOLDS = 3
 TREES = 170
 DEPTH = 4
 LEARNING_RATE = 0.06
@@ -92,12 +94,6 @@ class Rows:
         rows = np.bincount(self.clip, minlength=len(self.labels))
         return np.asarray(1 / rows[self.clip], dtype=np.float64)
 
-    @property
-    def fold(self) -> npt.NDArray[np.intp]:
-        """(n,): clips that begin with the same text are in one fold."""
-        of_clip = [zlib.crc32(label.prompt_ids[0].encode()) % FOLDS if label.prompt_ids else 0 for label in self.labels]
-        return np.array(of_clip, dtype=np.intp)[self.clip]
-
 
 def is_learnt_from(label: Label) -> bool:
     """People and speaking machines, and music, of the main part: what timing has to tell apart."""
@@ -141,13 +137,29 @@ def fit(values: Floats, is_machine: npt.NDArray[np.bool_], weight: Floats) -> Hi
 
 
 def out_of_fold(rows: Rows) -> Floats:
-    """Log odds of every row, by trees that have not seen its clip's first text."""
+    """Log odds of every row, by trees that have seen neither its clip's longest text (as a longest or first) nor its voices."""
+    longest = np.array([fold_of(max(label.prompt_ids, key=len, default=""), TEXT_FOLDS) for label in rows.labels])
+    first = np.array([fold_of("".join(label.prompt_ids[:1]), TEXT_FOLDS) for label in rows.labels])
+    voices = [voice_folds(label) for label in rows.labels]
     log_odds = np.zeros(len(rows.clip))
-    for fold in range(FOLDS):
-        held = rows.fold == fold
-        trees = fit(rows.values[~held], rows.is_machine[~held], rows.weight[~held])
-        log_odds[held] = trees.decision_function(rows.values[held])
+    for text_fold, voice_fold in itertools.product(range(TEXT_FOLDS), range(VOICE_FOLDS)):
+        held = (longest == text_fold) & np.array([min(folds) == voice_fold for folds in voices])
+        seen = (longest != text_fold) & (first != text_fold) & np.array([voice_fold not in folds for folds in voices])
+        held, seen = held[rows.clip], seen[rows.clip]
+        if held.any():
+            trees = fit(rows.values[seen], rows.is_machine[seen], rows.weight[seen])
+            log_odds[held] = trees.decision_function(rows.values[held])
     return log_odds
+
+
+def fold_of(name: str, folds: int) -> int:
+    """Which fold a text or a voice is in."""
+    return zlib.crc32(name.encode()) // 7 % folds
+
+
+def voice_folds(label: Label) -> frozenset[int]:
+    """Of all voices of a clip; the least is the one in which it is held back."""
+    return frozenset(fold_of(voice, VOICE_FOLDS) for voice in label.voices) or frozenset({0})
 
 
 def calibrate(log_odds: Floats, is_machine: npt.NDArray[np.bool_], weight: Floats) -> tuple[list[float], list[float]]:
@@ -196,21 +208,24 @@ def errors(log_odds: Floats, rows: Rows, curve: tuple[list[float], list[float]])
     return {name: round(float(value), 4) for name, value in found.items()}
 
 
-def document(rows: Rows, trees: HistGradientBoostingClassifier, log_odds: Floats, *, came_about: dict[str, object]) -> str:
-    """The model file: one line for each tree, so that differences can be read."""
+def document(rows: Rows, *, names: Sequence[str], came_about: dict[str, object]) -> str:
+    """The model file of trees on these rows: one line for each tree, so that differences can be read."""
+    log_odds = out_of_fold(rows)
+    trees = fit(rows.values, rows.is_machine, rows.weight)
     at, to = calibrate(log_odds, rows.is_machine, rows.weight)
+    heard = np.unique(rows.clip)
     head = {
         "came_about": came_about
         | {
-            "clips": len(rows.labels),
-            "people": sum(label.kind is Kind.PERSON for label in rows.labels),
+            "clips": len(heard),
+            "people": sum(rows.labels[clip].kind is Kind.PERSON for clip in heard),
             "moments": len(rows.clip),
             "trees": TREES,
             "depth": DEPTH,
             "learning_rate": LEARNING_RATE,
-            "cross_validated_by_text": errors(log_odds, rows, (at, to)),
+            "cross_validated_by_text_and_voice": errors(log_odds, rows, (at, to)),
         },
-        "features": list(FEATURES),
+        "features": list(names),
         "bias": round(float(trees._baseline_prediction.item()), 5),
         "calibration": {"trees_log_odds": [round(one, 3) for one in at], "log_odds": [round(one, 3) for one in to]},
     }
@@ -240,8 +255,7 @@ def main() -> None:
     speaking = [listen(clip) for clip in learnt_from() if clip.label.speech and clip.label.kind is not Kind.MACHINE]
     speech = speech_model(speaking, came_about=came_about)
     rows = hear(learnt_from(), speech=parse_speech(speech))
-    log_odds = out_of_fold(rows)
-    text = document(rows, fit(rows.values, rows.is_machine, rows.weight), log_odds, came_about=came_about)
+    text = document(rows, names=tuple(FEATURES), came_about=came_about)
     parse(text)
     options.out.write_text(text, encoding="utf-8")
     options.out_speech.write_text(speech, encoding="utf-8")
