@@ -53,6 +53,8 @@ CAPS: dict[str, tuple[float, float]] = {
     "machine_final_p95_s": (6.5, 2.0),
 }
 """At most so much, and what it costs to be above it."""
+NEAR_S = 0.015
+"""The detector asks when a tone is told, give or take a hop."""
 SURE_LOG_ODDS = 9.0
 """Of tones that no person makes."""
 MARGIN = 0.93
@@ -85,12 +87,13 @@ def moments_of(rows: Rows, odds: Floats) -> Moments:
         mine = slice(starts[clip], starts[clip + 1])
         moments = list(zip(odds[mine].tolist(), since[mine].tolist(), told[mine].tolist(), strict=True))
         for kind, at_s in tones[:1]:
-            before = [one for one in moments if one[2] < at_s]
+            before = [one for one in moments if one[2] < at_s - NEAR_S]
+            asked = [one for one in moments if abs(one[2] - at_s) <= NEAR_S]
             begun_s = moments[0][2] - moments[0][1] if moments else at_s
-            sure = before[-1][0] + BEEP_LOG_ODDS if kind is ToneKind.BEEP and before else SURE_LOG_ODDS
-            later = [(one[0] + BEEP_LOG_ODDS, *one[1:]) for one in moments if one[2] >= at_s]
-            if kind is not ToneKind.BEEP or before:
-                moments = [*before, (sure, max(0.0, at_s - begun_s), at_s), *later]
+            if kind is not ToneKind.BEEP:
+                moments = [*before, (SURE_LOG_ODDS, max(0.0, at_s - begun_s), at_s)]
+            elif asked:  # a beep with which nobody spoke says nothing
+                moments = [*before, *((one[0] + BEEP_LOG_ODDS, *one[1:]) for one in moments[len(before) :])]
         kept += [(clip, *one) for one in moments]
     of_clip, *columns = (np.array(column) for column in zip(*kept, strict=True))
     return Moments.of(rows.labels, clip=of_clip.astype(np.intp), log_odds=columns[0], since_s=columns[1], told_s=columns[2])

@@ -22,6 +22,8 @@ from tests.bench.detection.scoring import SPEAKING_MACHINES
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 LAG_S = LAG_HOPS * HOP_S
+ENDS_S = 0.5
+"""The last moment of a clip lies no further before its end."""
 HANG_UP = 0.98
 """How sure hanging up asks to be by default (orchestrator/detection.py)."""
 
@@ -118,12 +120,14 @@ def decide(moments: Moments, demands: Demands) -> Decided:
         first_machine = there & (known >= _asked(demands.first_machine, since))
         first_person = there & (known <= _asked(demands.first_person, since))
     last = there.sum(axis=1) - 1
-    ends = np.arange(known.shape[1]) == np.maximum(last, 0)[:, None]
+    at_end = np.arange(known.shape[1]) == np.maximum(last, 0)[:, None]
+    durations_s = np.array([label.duration_s for label in moments.labels])
     final = machine | person | at_limit
-    final |= ends & ~final.any(axis=1)[:, None]
+    final |= at_end & ~final.any(axis=1)[:, None]
     rows, at = np.arange(len(known)), final.argmax(axis=1)
     held = known[rows, at]
     unasked = ~(machine | person | at_limit)[rows, at]
+    last[unasked & (told[rows, at] < durations_s - ENDS_S)] = -1  # then nothing was speech after all
     with np.errstate(invalid="ignore"):
         is_machine = (last >= 0) & np.where(unasked, held >= log_odds(demands.limit_machine), machine[rows, at])
         is_person = (last >= 0) & ~is_machine & np.where(unasked, held <= log_odds(demands.limit_person), person[rows, at])
