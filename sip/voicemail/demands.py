@@ -21,11 +21,8 @@ Demand = Sequence[tuple[float, float]]
 class Demands:
     """How probable it must be, as probabilities of a machine: at least for machines, at most for people.
 
-    CAREFUL's come of seven numbers: the two at the time limit and, in log odds, how fast the final ones rise from there towards
-    the beginning (0.47 and 1.67 a second, from 1.0 and 0.5 above the limit's), what a first verdict asks for at its look at 1.5
-    and 1.2 s, and how fast that rises to either side (2.81 a second). They were found by replaying the training half with
-    predictions for voices that the speech model, and texts that the trees had not seen; found on one half of the texts and
-    tried on the other, they lose 1.8 to 2.3 % of people and miss 2.9 to 3.0 % of machines.
+    CAREFUL's come of seven numbers, which tests/bench/detection/choose.py found by replaying the training half, with predictions
+    by trees for voices and texts that they had not seen. FAST's were set by hand.
     """
 
     first_machine: Demand
@@ -45,12 +42,12 @@ class Demands:
 
 DEMANDS: Mapping[Pace, Demands] = {
     Pace.CAREFUL: Demands(
-        first_machine=((0.3, 0.986), (1.3, 0.813), (1.7, 0.813), (3.0, 0.99)),
-        first_person=((0.3, 0.023), (1.0, 0.142), (1.4, 0.142), (3.0, 0.0018)),
-        final_machine=((1.0, 0.9938), (6.3, 0.93)),
-        final_person=((2.7, 0.0011), (6.3, 0.237)),
-        limit_machine=0.831,
-        limit_person=0.338,
+        first_machine=((0.3, 0.9376), (1.3, 0.7703), (1.7, 0.7703), (3.0, 0.9593)),
+        first_person=((0.3, 0.0648), (1.0, 0.1652), (1.4, 0.1652), (3.0, 0.0176)),
+        final_machine=((1.0, 0.9888), (6.3, 0.9328)),
+        final_person=((1.0, 0.0015), (6.3, 0.168)),
+        limit_machine=0.8362,
+        limit_person=0.2497,
         limit_after_speech_s=math.inf,
         pick_up=0.03,
         pick_up_after_beep=0.3,
@@ -79,8 +76,9 @@ DEMANDS_WITH_WORDS: Mapping[Pace, Demands] = {
     ),
     Pace.FAST: DEMANDS[Pace.FAST],
 }
-"""The same once words of the call were heard, for probabilities of timing and words; found in the same way. Words come late:
-a machine without a strong phrase, which `wording.py` squeezes below 0.97, has to be nearly sure before the time limit."""
+"""The same once words of the call were heard, for probabilities of timing and words. Final ones and those at the limit were
+found by a search over replays of the training half, with predictions for unseen voices and texts. Words come late: a machine
+without a strong phrase, which `wording.py` squeezes below 0.97, has to be nearly sure before the time limit."""
 PHRASE_AT_LEAST = 0.8
 """So probable a machine must be, with timing and words, for a strong phrase to decide at once."""
 

@@ -116,7 +116,7 @@ def test_trees_of_a_wrong_shape_are_refused() -> None:
 
 def test_the_packages_model_says_how_it_came_about_and_tells_hello_from_a_speech() -> None:
     model = json.loads(files("sip.voicemail").joinpath("model.json").read_text(encoding="utf-8"))
-    assert {"by", "date", "corpus", "clips", "people", "cross_validated_by_text"} <= model["came_about"].keys()
+    assert {"by", "date", "corpus", "clips", "people", "cross_validated_by_text_and_voice"} <= model["came_about"].keys()
     assert model["came_about"]["corpus"]["half"] == "train"
     curve = model["calibration"]["log_odds"]
     assert curve == sorted(curve)

@@ -36,29 +36,31 @@ from tests.bench.detection.train import (
 )
 from tests.bench.detection.train_speech import listen, speech_model
 
-LOOKS = 1500
+LOOKS = 2000
 SPREADS = (0.08, 0.25)
-START = (1.6, 0.6, -0.66, 1.6, 1.25, 1.8, 2.0)
+START = (1.55, 0.28, -1.19, 1.33, 1.06, 1.65, 1.77)
 """The limit's machine, how fast the final machine rises towards the beginning, the limit's person, how fast the final person
 falls; the first machine, the first person, and how fast both grow strict away from their best moments: log odds, a second."""
-CAPS: dict[str, tuple[float, float]] = {
-    "lost": (0.025, 1.0),
-    "lost_short": (0.01, 2.0),
-    "lost_long": (0.25, 0.5),
-    "missed": (0.03, 1.0),
-    "missed_first": (0.07, 1.0),
-    "uncertain": (0.06, 1.0),
-    "person_first_s": (0.9, 2.0),
-    "machine_final_s": (4.5, 4.0),
-    "machine_final_p95_s": (6.5, 2.0),
+AIMS: dict[str, tuple[float, float]] = {
+    "lost": (0.0225, 1.0),
+    "lost_short": (0.009, 2.0),
+    "lost_long": (0.14, 0.5),
+    "missed": (0.031, 1.0),
+    "missed_first": (0.08, 3.0),
+    "uncertain": (0.07, 1.2),
+    "person_first_s": (0.8, 2.0),
+    "machine_final_s": (4.4, 4.0),
+    "machine_final_p95_s": (6.4, 2.0),
 }
-"""At most so much, and what it costs to be above it."""
+"""At most so much, and what it costs to be above it. Better than the targets: other voices and texts are harder, most of all
+for long answers, of which there are few; but the trees that know all of the training half miss fewer machines at the first look
+than those that know half of it."""
+SURE_ENOUGH = 6.5
+"""No threshold asks for higher log odds: what is as sure as the classifier can be is final at once."""
 NEAR_S = 0.015
 """The detector asks when a tone is told, give or take a hop."""
 SURE_LOG_ODDS = 9.0
 """Of tones that no person makes."""
-MARGIN = 0.93
-"""It shall be better than asked for by so much: other voices and texts are harder."""
 
 
 def heard_by_strangers(clips: Callable[[], Iterator[Clip]]) -> Rows:
@@ -103,7 +105,9 @@ def demands_of(x: Sequence[float]) -> Demands:
     """The thresholds that the free numbers make."""
     limit_machine, machine_slope, limit_person, person_slope, first_machine, first_person, strictness = x
     present = DEMANDS[Pace.CAREFUL]
-    p = probability_of
+
+    def p(odds: float) -> float:
+        return round(probability_of(min(max(odds, -SURE_ENOUGH), SURE_ENOUGH)), 4)
 
     def sharp(best: float, around: tuple[float, float], sign: float) -> tuple[tuple[float, float], ...]:
         low, high = around
@@ -125,11 +129,11 @@ def demands_of(x: Sequence[float]) -> Demands:
 
 
 def cost(found: Worth) -> float:
-    """What is above its cap costs; so does, a little, everything that is an error."""
+    """What is above its aim costs; so does, a little, everything that is an error."""
     total = 0.0
-    for name, (cap, weight) in CAPS.items():
-        share = getattr(found, name) / cap
-        total += weight * max(0.0, share - MARGIN) + 0.05 * share
+    for name, (aim, weight) in AIMS.items():
+        share = getattr(found, name) / aim
+        total += weight * max(0.0, share - 1) + 0.05 * share
     return total + 20 * max(0.0, 0.973 - found.accuracy) + 3 * found.lost_first
 
 
