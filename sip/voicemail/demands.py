@@ -42,12 +42,12 @@ class Demands:
 
 DEMANDS: Mapping[Pace, Demands] = {
     Pace.CAREFUL: Demands(
-        first_machine=((0.3, 0.9376), (1.3, 0.7703), (1.7, 0.7703), (3.0, 0.9593)),
-        first_person=((0.3, 0.0648), (1.0, 0.1652), (1.4, 0.1652), (3.0, 0.0176)),
-        final_machine=((1.0, 0.9888), (6.3, 0.9328)),
-        final_person=((1.0, 0.0015), (6.3, 0.168)),
-        limit_machine=0.8362,
-        limit_person=0.2497,
+        first_machine=((0.3, 0.9526), (1.3, 0.7503), (1.7, 0.7503), (3.0, 0.9726)),
+        first_person=((0.3, 0.0547), (1.0, 0.1795), (1.4, 0.1795), (3.0, 0.0104)),
+        final_machine=((1.0, 0.9927), (6.3, 0.9296)),
+        final_person=((1.0, 0.0015), (6.3, 0.1708)),
+        limit_machine=0.8292,
+        limit_person=0.2535,
         limit_after_speech_s=math.inf,
         pick_up=0.03,
         pick_up_after_beep=0.3,
