@@ -70,11 +70,12 @@ class CallDetector:
         settings: DetectorSettings,
         classifier: Classifier | None = None,
         words_classifier: Classifier | None = None,
+        judge: Judge | None = None,
         speech_model: SpeechModel | None = None,
         keep_trace: bool = False,
     ) -> None:
         """`sample_rate_hz`: 8,000 to 48,000, else ValueError. `classifier` and `speech_model`: the package's own by default,
-        as `words_classifier`, which is asked once words of the call are heard.
+        as `words_classifier`, which is asked once words of the call are heard. `judge`: one with these settings by default.
         """
         self._framer = Framer(sample_rate_hz=sample_rate_hz)
         self._rate_hz = sample_rate_hz
@@ -88,7 +89,7 @@ class CallDetector:
         self._wording = Wording()
         self._classifier: Classifier = classifier or stock_classifier()
         self._words_classifier: Classifier = words_classifier or stock_words_classifier()
-        self._judge = Judge(settings=settings)
+        self._judge = judge or Judge(settings=settings)
         self._undecided: deque[HeardHop] = deque()
         self._hops = 0
         self._answered_hop: int | None = None

@@ -112,7 +112,7 @@ class Judge:
         decided = _DECIDING_TONES.get(tone.kind)
         if decided is not None:
             kind, rule = decided
-            if self.latest is not None and self.latest.kind is kind:
+            if self._has_settled_on(kind):
                 return []
             return [self._final(kind, _TONE_PROBABILITY, tone.told_s, rule, _tone_evidence(tone))]
         if tone.kind is ToneKind.BEEP and timing is not None:
@@ -145,7 +145,7 @@ class Judge:
         self._strong, self._leaning = strong, leaning
         if strong is None or strong is before or self._phase in {_Phase.UNANSWERED, _Phase.DONE}:
             return []
-        if self.latest is not None and self.latest.kind is strong:
+        if self._has_settled_on(strong):
             return []
         believed = self._believe(probability)
         names_machine = self._phase is _Phase.LISTENING and self.latest is not None and self.latest.kind in _PICKED_UP_FROM
@@ -225,7 +225,7 @@ class Judge:
 
     def _after_beep(self, beep: Tone, timing: Timing, probability: float) -> list[Verdict]:
         believed = self._believe(probability)
-        known = self.latest is not None and self.latest.kind in {Kind.VOICEMAIL, Kind.SCREENING}
+        known = self._has_settled_on(Kind.VOICEMAIL) or self._has_settled_on(Kind.SCREENING)
         if known or _shifted(believed, self._shift) < self._demands.limit_machine:
             return []
         return [self._final(Kind.VOICEMAIL, believed, beep.told_s, "beep", self._evidence(timing))]
@@ -242,6 +242,10 @@ class Judge:
             return self._final(Kind.CALL_PROGRESS, _RINGING_PROBABILITY, told_s, "ringback", evidence)
         waited: dict[str, Fact] = {"since_answer_s": round(told_s - self._answered_s, 3)}
         return self._final(Kind.NOTHING, _NOTHING_PROBABILITY, told_s, "silence", waited)
+
+    def _has_settled_on(self, kind: Kind) -> bool:
+        """It is the final verdict, or what that was revised to; a first verdict of the same kind is still to be made final."""
+        return self._phase is _Phase.LISTENING and self.latest is not None and self.latest.kind is kind
 
     def _machine_kind(self) -> Kind:
         if self._strong is not None:

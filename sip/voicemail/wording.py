@@ -215,13 +215,21 @@ def weigh(
     """
     if not wording.is_heard:
         return timing_probability
-    with_phrase = probability_of(log_odds(timing_probability) + STRONG_PHRASE_LOG_ODDS)
     if timing is None:
-        return with_phrase if wording.is_strong else timing_probability
+        return _with_phrase(timing_probability) if wording.is_strong else timing_probability
     with_words = classifier.machine_probability(wording.values(told_s=told_s, timing=timing))
-    if wording.is_strong:
-        return min(with_words, with_phrase)
+    return bounded(with_words, timing_probability=timing_probability, is_strong=wording.is_strong)
+
+
+def bounded(with_words: float, *, timing_probability: float, is_strong: bool) -> float:
+    """What the words' classifier says, as far as it is believed: see `weigh`. `is_strong`: a strong phrase was heard."""
+    if is_strong:
+        return min(with_words, _with_phrase(timing_probability))
     return max(_squeezed(with_words), min(with_words, timing_probability))
+
+
+def _with_phrase(timing_probability: float) -> float:
+    return probability_of(log_odds(timing_probability) + STRONG_PHRASE_LOG_ODDS)
 
 
 def _squeezed(probability: float) -> float:

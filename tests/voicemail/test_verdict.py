@@ -194,6 +194,19 @@ def test_a_strong_phrase_is_final_and_a_stronger_kind_revises_it() -> None:
     assert (verdict.stage, verdict.kind) == (Stage.REVISED, Kind.MAILBOX_FULL)
 
 
+def test_what_decides_by_itself_is_final_after_a_first_verdict_of_the_same_kind() -> None:
+    judge = a_judge()
+    words(judge, None, Kind.VOICEMAIL)
+    [first] = run(judge, 0.9, until_s=SPEECH_S + 2.0)
+    assert (first.stage, first.kind) == (Stage.FIRST, Kind.VOICEMAIL)
+    [final] = words(judge, Kind.VOICEMAIL, Kind.VOICEMAIL)
+    assert (final.stage, final.kind, final.rule) == (Stage.FINAL, Kind.VOICEMAIL, "phrase")
+    judge = a_judge()
+    judge.hear_tone(a_tone(ToneKind.RINGBACK, began_s=2.1, seconds=0.8), None, 0.5)
+    [final] = judge.hear_tone(a_tone(ToneKind.BUSY, began_s=5.0), None, 0.5)
+    assert (final.stage, final.kind, final.rule) == (Stage.FINAL, Kind.CALL_PROGRESS, "progress")
+
+
 def test_a_strong_phrase_decides_nothing_where_no_machine_is_probable_and_names_it_when_one_is() -> None:
     judge = a_judge()
     assert words(judge, Kind.MENU, None, probability=0.4) == []

@@ -10,7 +10,7 @@ numbers, found by a random search from a fixed seed and shown on texts that they
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -128,10 +128,10 @@ def demands_of(x: Sequence[float]) -> Demands:
     )
 
 
-def cost(found: Worth) -> float:
+def cost(found: Worth, aims: Mapping[str, tuple[float, float]] = AIMS) -> float:
     """What is above its aim costs; so does, a little, everything that is an error."""
     total = 0.0
-    for name, (aim, weight) in AIMS.items():
+    for name, (aim, weight) in aims.items():
         share = getattr(found, name) / aim
         total += weight * max(0.0, share - 1) + 0.05 * share
     return total + 20 * max(0.0, 0.973 - found.accuracy) + 3 * found.lost_first
@@ -139,15 +139,27 @@ def cost(found: Worth) -> float:
 
 def search(moments: Moments, *, looks: int, start: Sequence[float] = START) -> list[float]:
     """The best of so many random steps."""
+    return descend(
+        lambda x: cost(worth(moments, decide(moments, demands_of(x.tolist())))),
+        looks=looks,
+        start=start,
+        allows=lambda x: min(x[[0, 1, 3, 4, 5, 6]]) >= 0 and x[2] <= 0,
+    )
+
+
+def descend(
+    costs_of: Callable[[Floats], float], *, looks: int, start: Sequence[float], allows: Callable[[Floats], bool]
+) -> list[float]:
+    """The cheapest numbers of so many random steps, from a fixed seed."""
     rng = np.random.default_rng(0)
     best = np.array(start)
-    least = cost(worth(moments, decide(moments, demands_of(best))))
+    least = costs_of(best)
     for _ in range(looks):
         steps = rng.normal(size=best.size) * rng.choice(SPREADS) * (rng.random(best.size) < 0.4)
         tried = best + steps
-        if min(tried[[0, 1, 3, 4, 5, 6]]) < 0 or tried[2] > 0:
+        if not allows(tried):
             continue
-        costs = cost(worth(moments, decide(moments, demands_of(tried))))
+        costs = costs_of(tried)
         if costs < least:
             best, least = tried, costs
     return [float(one) for one in best]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,14 @@ ENDS_S = 0.5
 """The last moment of a clip lies no further before its end."""
 HANG_UP = 0.98
 """How sure hanging up asks to be by default (orchestrator/detection.py)."""
+
+
+class Labelled(Protocol):
+    """Moments of clips."""
+
+    @property
+    def labels(self) -> Sequence[Label]:
+        """Of each clip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +124,12 @@ def decide(moments: Moments, demands: Demands) -> Decided:
     over = since + LAG_S + DECISION_S > limit_s + 1e-6
     at_limit = there & (over | (told + DECISION_S > settings.final_after_answer_s + 1e-6))
     with np.errstate(invalid="ignore"):
-        machine = there & (known >= np.where(at_limit, log_odds(demands.limit_machine), _asked(demands.final_machine, since)))
-        person = there & (known <= np.where(at_limit, log_odds(demands.limit_person), _asked(demands.final_person, since)))
-        first_machine = there & (known >= _asked(demands.first_machine, since))
-        first_person = there & (known <= _asked(demands.first_person, since))
+        machine = there & (
+            known >= np.where(at_limit, log_odds(demands.limit_machine), asked_for(demands.final_machine, since))
+        )
+        person = there & (known <= np.where(at_limit, log_odds(demands.limit_person), asked_for(demands.final_person, since)))
+        first_machine = there & (known >= asked_for(demands.first_machine, since))
+        first_person = there & (known <= asked_for(demands.first_person, since))
     last = there.sum(axis=1) - 1
     at_end = np.arange(known.shape[1]) == np.maximum(last, 0)[:, None]
     durations_s = np.array([label.duration_s for label in moments.labels])
@@ -144,7 +155,7 @@ def decide(moments: Moments, demands: Demands) -> Decided:
     )
 
 
-def worth(moments: Moments, decided: Decided) -> Worth:
+def worth(moments: Labelled, decided: Decided) -> Worth:
     """Counted as `scoring.py` counts."""
     labels = moments.labels
     is_person = np.array([label.kind is Kind.PERSON for label in labels])
@@ -175,7 +186,7 @@ def worth(moments: Moments, decided: Decided) -> Worth:
     )
 
 
-def _asked(demand: Demand, since_s: Floats) -> Floats:
+def asked_for(demand: Demand, since_s: Floats) -> Floats:
     """`demands.demanded` for many moments, in log odds."""
     return np.interp(since_s, [at_s for at_s, _ in demand], [log_odds(asked) for _, asked in demand])
 
