@@ -76,9 +76,9 @@ DEMANDS_WITH_WORDS: Mapping[Pace, Demands] = {
     ),
     Pace.FAST: DEMANDS[Pace.FAST],
 }
-"""The same once words of the call were heard, for probabilities of timing and words. Final ones and those at the limit were
-found by a search over replays of the training half, with predictions for unseen voices and texts. Words come late: a machine
-without a strong phrase, which `wording.py` squeezes below 0.97, has to be nearly sure before the time limit."""
+"""The same once words of the call were heard, for probabilities of timing and words. CAREFUL's, and `PHRASE_AT_LEAST`, come of
+ten numbers, found by tests/bench/detection/choose_words.py as those for timing are; FAST's are those for timing. Words come
+late: a machine without a strong phrase, which `wording.py` squeezes below 0.97, has to be nearly sure before the time limit."""
 PHRASE_AT_LEAST = 0.8
 """So probable a machine must be, with timing and words, for a strong phrase to decide at once."""
 

@@ -35,7 +35,7 @@ from tests.bench.detection.replay_words import Answers, decide
 from tests.bench.detection.train import VOICE_FOLDS, Rows, calibrate, fold_of, is_learnt_from, out_of_fold, voice_folds
 from tests.bench.detection.train_speech import Listened, listen, speech_model
 
-LOOKS = 3000
+LOOKS = 2000
 SHARES = 24
 """The half is heard in so many shares, whatever the number of processes."""
 START = (4.6, 3.5, 3.1, -5.8, -3.8, 1.1, -1.4, 1.4, 1.2, -1.6)
