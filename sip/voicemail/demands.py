@@ -69,17 +69,19 @@ DEMANDS: Mapping[Pace, Demands] = {
 DEMANDS_WITH_WORDS: Mapping[Pace, Demands] = {
     Pace.CAREFUL: dataclasses.replace(
         DEMANDS[Pace.CAREFUL],
-        final_machine=((1.4, 0.99), (2.9, 0.975), (4.3, 0.9675), (5.4, 0.9645), (6.2, 0.956)),
-        final_person=((1.4, 0.003), (2.9, 0.011), (4.3, 0.035), (5.4, 0.021), (6.2, 0.15)),
-        limit_machine=0.755,
-        limit_person=0.2,
+        first_machine=((0.3, 0.9649), (1.3, 0.8041), (1.7, 0.8041), (3.0, 0.9798)),
+        first_person=((0.3, 0.0527), (1.0, 0.1739), (1.4, 0.1739), (3.0, 0.01)),
+        final_machine=((1.4, 0.9902), (2.9, 0.9674), (6.2, 0.9669)),
+        final_person=((1.4, 0.0015), (5.4, 0.0563), (6.2, 0.1788)),
+        limit_machine=0.7944,
+        limit_person=0.2271,
     ),
     Pace.FAST: DEMANDS[Pace.FAST],
 }
 """The same once words of the call were heard, for probabilities of timing and words. CAREFUL's, and `PHRASE_AT_LEAST`, come of
 ten numbers, found by tests/bench/detection/choose_words.py as those for timing are; FAST's are those for timing. Words come
 late: a machine without a strong phrase, which `wording.py` squeezes below 0.97, has to be nearly sure before the time limit."""
-PHRASE_AT_LEAST = 0.8
+PHRASE_AT_LEAST = 0.5911
 """So probable a machine must be, with timing and words, for a strong phrase to decide at once."""
 
 

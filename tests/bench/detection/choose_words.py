@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sip.voicemail.demands import DEMANDS, DEMANDS_WITH_WORDS, PHRASE_AT_LEAST, Demands, probability_of
+from sip.voicemail.demands import DEMANDS, DEMANDS_WITH_WORDS, PHRASE_AT_LEAST, Demand, Demands, log_odds, probability_of
 from sip.voicemail.events import Pace
 from sip.voicemail.likeness import SpeechModel
 from sip.voicemail.likeness import parse as parse_speech
@@ -35,23 +35,25 @@ from tests.bench.detection.replay_words import Answers, decide
 from tests.bench.detection.train import VOICE_FOLDS, Rows, calibrate, fold_of, is_learnt_from, out_of_fold, voice_folds
 from tests.bench.detection.train_speech import Listened, listen, speech_model
 
-LOOKS = 2000
+LOOKS = 1500
 SHARES = 24
 """The half is heard in so many shares, whatever the number of processes."""
-START = (4.6, 3.5, 3.1, -5.8, -3.8, 1.1, -1.4, 1.4, 1.2, -1.6)
+START = (4.5, 3.43, 3.4, -6.1, -3.1, 1.3, -1.25, 0.6, 0.6, -0.15)
 """Log odds: the final machine early, in the middle and late; the final person early and late; the limit's machine and person;
-a strong phrase; the first machine and the first person."""
+a strong phrase; and how far the first machine and the first person are moved from where they are for timing alone."""
 AIMS: dict[str, tuple[float, float]] = {
-    "lost": (0.006, 2.0),
-    "missed": (0.012, 2.0),
-    "missed_first": (0.06, 3.0),
-    "uncertain": (0.02, 1.5),
-    "person_first_s": (0.8, 3.0),
-    "machine_final_s": (4.3, 6.0),
-    "machine_final_p95_s": (6.3, 6.0),
+    "lost": (0.012, 3.0),
+    "missed": (0.015, 3.0),
+    "missed_first": (0.085, 6.0),
+    "lost_first": (0.1, 1.0),
+    "uncertain": (0.035, 4.0),
+    "person_first_s": (0.8, 25.0),
+    "machine_final_s": (4.45, 20.0),
+    "machine_final_p95_s": (6.4, 20.0),
     "hung_up_people": (0.0004, 0.3),
 }
-"""At most so much, and what it costs to be above it."""
+"""At most so much, and what it costs to be above it. Errors are aimed higher than their targets: the trees that know all of the
+training half know more than those that know half of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +126,14 @@ def thresholds_of(x: Sequence[float]) -> Thresholds:
     def p(odds: float) -> float:
         return round(probability_of(min(max(odds, -SURE_ENOUGH), SURE_ENOUGH)), 4)
 
+    def moved(demand: Demand, by: float) -> Demand:
+        return tuple((at_s, p(log_odds(asked) + by)) for at_s, asked in demand)
+
+    timing = DEMANDS[Pace.CAREFUL]
     demands = dataclasses.replace(
-        DEMANDS[Pace.CAREFUL],
-        first_machine=((0.0, p(first_machine)),),
-        first_person=((0.0, p(first_person)),),
+        timing,
+        first_machine=moved(timing.first_machine, first_machine),
+        first_person=moved(timing.first_person, first_person),
         final_machine=((1.4, p(early)), (2.9, p(middle)), (6.2, p(late))),
         final_person=((1.4, p(person_early)), (5.4, p(person_late)), (6.2, p(limit_person - 0.3))),
         limit_machine=p(limit_machine),
@@ -151,7 +157,7 @@ def search(answers: Answers, *, looks: int) -> list[float]:
     """The best of so many random steps."""
 
     def allows(x: Floats) -> bool:
-        return bool(x[0] >= x[1] >= x[2] >= x[5] >= 0 >= x[6] >= x[4] >= x[3] and x[7] >= 0 and x[8] >= 0 >= x[9])
+        return bool(x[0] >= x[1] >= x[2] >= x[5] >= 0 >= x[6] >= x[4] >= x[3] and x[7] >= 0)
 
     return descend(lambda x: cost(worth_of(answers, thresholds_of(x.tolist())), AIMS), looks=looks, start=START, allows=allows)
 
