@@ -21,8 +21,8 @@ Demand = Sequence[tuple[float, float]]
 class Demands:
     """How probable it must be, as probabilities of a machine: at least for machines, at most for people.
 
-    CAREFUL's come of seven numbers, found by tests/bench/detection/choose.py: it replays the training half with predictions by
-    trees for voices and texts that they had not seen. FAST's were set by hand.
+    CAREFUL's come of seven numbers, near those that tests/bench/detection/choose.py finds: it replays the training half with
+    predictions by trees for voices and texts that they had not seen. FAST's were set by hand.
     """
 
     first_machine: Demand
