@@ -24,6 +24,7 @@ from tests.bench.detection.labels import Clip
 from tests.bench.detection.plan import SIZES
 from tests.bench.detection.replay import LAG_S, Moments, Worth, decide, worth
 from tests.bench.detection.train import (
+    TIMING,
     VOICE_FOLDS,
     Floats,
     Rows,
@@ -178,7 +179,7 @@ def main() -> None:
         return (clip for clip in loaded if is_learnt_from(clip.label))
 
     rows = heard_by_strangers(clips)
-    odds = out_of_fold(rows)
+    odds = out_of_fold(rows, forest=TIMING)
     moments = moments_of(rows, np.interp(odds, *calibrate(odds, rows.is_machine, rows.weight)))
     report(moments, looks=options.looks)
 

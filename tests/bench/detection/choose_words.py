@@ -32,7 +32,18 @@ from tests.bench.detection.plan import SIZES
 from tests.bench.detection.questions import Heard
 from tests.bench.detection.replay import Decided, Flags, Floats, Worth, worth
 from tests.bench.detection.replay_words import Answers, decide
-from tests.bench.detection.train import VOICE_FOLDS, Rows, calibrate, fold_of, is_learnt_from, out_of_fold, voice_folds
+from tests.bench.detection.train import (
+    TIMING,
+    TIMING_AND_WORDS,
+    VOICE_FOLDS,
+    Forest,
+    Rows,
+    calibrate,
+    fold_of,
+    is_learnt_from,
+    out_of_fold,
+    voice_folds,
+)
 from tests.bench.detection.train_speech import Listened, listen, speech_model
 
 LOOKS = 1500
@@ -110,12 +121,14 @@ def _hear(share: Share, *, models: Sequence[str]) -> list[Heard]:
 def answered(heard: Sequence[Heard]) -> Answers:
     """By trees that know neither text nor voice."""
     return Answers.of(
-        heard, timing=_for_strangers(questions.timing_rows(heard)), words=_for_strangers(questions.words_rows(heard))
+        heard,
+        timing=_for_strangers(questions.timing_rows(heard), forest=TIMING),
+        words=_for_strangers(questions.words_rows(heard), forest=TIMING_AND_WORDS),
     )
 
 
-def _for_strangers(rows: Rows) -> Floats:
-    odds = out_of_fold(rows)
+def _for_strangers(rows: Rows, *, forest: Forest) -> Floats:
+    odds = out_of_fold(rows, forest=forest)
     return np.interp(odds, *calibrate(odds, rows.is_machine, rows.weight))
 
 

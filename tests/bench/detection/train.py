@@ -42,7 +42,6 @@ Floats = npt.NDArray[np.float64]
 
 TEXT_FOLDS = 4
 VOICE_FOLDS = 3
-TREES = 170
 DEPTH = 4
 LEARNING_RATE = 0.06
 LEAST_MOMENTS_IN_LEAF = 600
@@ -57,6 +56,19 @@ MACHINES = {Kind.VOICEMAIL, Kind.MAILBOX_FULL, Kind.MENU, Kind.SCREENING, Kind.A
 TELLING = frozenset(
     {ToneKind.BEEP, ToneKind.SIT, ToneKind.BUSY, ToneKind.REORDER, ToneKind.FAX_CED, ToneKind.FAX_CNG, ToneKind.MODEM}
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Forest:
+    """How many trees, and how they grow."""
+
+    trees: int
+    chosen_from: float
+    """The share of the features, drawn anew for each node, that it may ask for: fewer make trees that agree less."""
+
+
+TIMING = Forest(trees=260, chosen_from=0.15)
+TIMING_AND_WORDS = Forest(trees=170, chosen_from=1.0)
 
 
 class Witness:
@@ -121,10 +133,11 @@ def hear(clips: Iterable[Clip], *, speech: SpeechModel | None = None) -> Rows:
     return Rows(np.array(values, dtype=np.float64), np.array(of_clip, dtype=np.intp), tuple(labels), tuple(tones))
 
 
-def fit(values: Floats, is_machine: npt.NDArray[np.bool_], weight: Floats) -> HistGradientBoostingClassifier:
+def fit(values: Floats, is_machine: npt.NDArray[np.bool_], weight: Floats, *, forest: Forest) -> HistGradientBoostingClassifier:
     """Boosted trees, the same for the same rows."""
     trees = HistGradientBoostingClassifier(
-        max_iter=TREES,
+        max_iter=forest.trees,
+        max_features=forest.chosen_from,
         max_depth=DEPTH,
         max_leaf_nodes=2**DEPTH,
         learning_rate=LEARNING_RATE,
@@ -136,7 +149,7 @@ def fit(values: Floats, is_machine: npt.NDArray[np.bool_], weight: Floats) -> Hi
     return trees.fit(values, is_machine, sample_weight=weight / weight.mean())
 
 
-def out_of_fold(rows: Rows) -> Floats:
+def out_of_fold(rows: Rows, *, forest: Forest) -> Floats:
     """Log odds of every row, by trees that have seen neither its clip's longest text (as a longest or first) nor its voices."""
     longest = np.array([fold_of(max(label.prompt_ids, key=len, default=""), TEXT_FOLDS) for label in rows.labels])
     first = np.array([fold_of("".join(label.prompt_ids[:1]), TEXT_FOLDS) for label in rows.labels])
@@ -147,7 +160,7 @@ def out_of_fold(rows: Rows) -> Floats:
         seen = (longest != text_fold) & (first != text_fold) & np.array([voice_fold not in folds for folds in voices])
         held, seen = held[rows.clip], seen[rows.clip]
         if held.any():
-            trees = fit(rows.values[seen], rows.is_machine[seen], rows.weight[seen])
+            trees = fit(rows.values[seen], rows.is_machine[seen], rows.weight[seen], forest=forest)
             log_odds[held] = trees.decision_function(rows.values[held])
     return log_odds
 
@@ -208,10 +221,10 @@ def errors(log_odds: Floats, rows: Rows, curve: tuple[list[float], list[float]])
     return {name: round(float(value), 4) for name, value in found.items()}
 
 
-def document(rows: Rows, *, names: Sequence[str], came_about: dict[str, object]) -> str:
+def document(rows: Rows, *, names: Sequence[str], forest: Forest, came_about: dict[str, object]) -> str:
     """The model file of trees on these rows: one line for each tree, so that differences can be read."""
-    log_odds = out_of_fold(rows)
-    trees = fit(rows.values, rows.is_machine, rows.weight)
+    log_odds = out_of_fold(rows, forest=forest)
+    trees = fit(rows.values, rows.is_machine, rows.weight, forest=forest)
     at, to = calibrate(log_odds, rows.is_machine, rows.weight)
     heard = np.unique(rows.clip)
     head = {
@@ -220,7 +233,8 @@ def document(rows: Rows, *, names: Sequence[str], came_about: dict[str, object])
             "clips": len(heard),
             "people": sum(rows.labels[clip].kind is Kind.PERSON for clip in heard),
             "moments": len(rows.clip),
-            "trees": TREES,
+            "trees": forest.trees,
+            "chosen_from": forest.chosen_from,
             "depth": DEPTH,
             "learning_rate": LEARNING_RATE,
             "cross_validated_by_text_and_voice": errors(log_odds, rows, (at, to)),
@@ -255,7 +269,7 @@ def main() -> None:
     speaking = [listen(clip) for clip in learnt_from() if clip.label.speech and clip.label.kind is not Kind.MACHINE]
     speech = speech_model(speaking, came_about=came_about)
     rows = hear(learnt_from(), speech=parse_speech(speech))
-    text = document(rows, names=tuple(FEATURES), came_about=came_about)
+    text = document(rows, names=tuple(FEATURES), forest=TIMING, came_about=came_about)
     parse(text)
     options.out.write_text(text, encoding="utf-8")
     options.out_speech.write_text(speech, encoding="utf-8")

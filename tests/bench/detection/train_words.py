@@ -27,7 +27,7 @@ from tests.bench.detection import corpus
 from tests.bench.detection.labels import SAMPLE_RATE_HZ, Clip, Label
 from tests.bench.detection.plan import SIZES
 from tests.bench.detection.recogniser import recognised
-from tests.bench.detection.train import SINCE_FIRST, Rows, Witness, document, is_learnt_from
+from tests.bench.detection.train import SINCE_FIRST, TIMING_AND_WORDS, Rows, Witness, document, is_learnt_from
 from tests.bench.detection.trials import BLOCK
 
 NAMES = (*FEATURES, *WORD_FEATURES)
@@ -75,7 +75,7 @@ def main() -> None:
         "date": options.date.isoformat(),
         "corpus": {"half": "train", "size": options.size, "seed": options.seed},
     }
-    text = document(rows, names=NAMES, came_about=came_about)
+    text = document(rows, names=NAMES, forest=TIMING_AND_WORDS, came_about=came_about)
     parse(text, names=NAMES)
     options.out.write_text(text, encoding="utf-8")
     print(json.dumps(json.loads(text)["came_about"], indent=1))
