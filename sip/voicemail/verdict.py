@@ -30,13 +30,13 @@ _SINCE_FIRST, _QUIET = _NAMES.index("since_first_s"), _NAMES.index("quiet_s")
 _SENSITIVITY_LOG_ODDS = 6.0
 """Between sensitivity 0 and 1; half of it to either side of the default."""
 BEEP_LOG_ODDS = 4.5
-_TONE_PROBABILITY = 0.995
+TONE_PROBABILITY = 0.995
 """Of fax, information tones, busy and reorder: no person makes them."""
 _RINGING_PROBABILITY = 0.6
 """Of a line that was answered and still rings: somebody may pick up yet."""
 _NOTHING_PROBABILITY = 0.5
 
-_DECIDING_TONES: Mapping[ToneKind, tuple[Kind, str]] = {
+DECIDING_TONES: Mapping[ToneKind, tuple[Kind, str]] = {
     ToneKind.FAX_CED: (Kind.FAX, "fax"),
     ToneKind.FAX_CNG: (Kind.FAX, "fax"),
     ToneKind.MODEM: (Kind.FAX, "fax"),
@@ -44,6 +44,7 @@ _DECIDING_TONES: Mapping[ToneKind, tuple[Kind, str]] = {
     ToneKind.BUSY: (Kind.CALL_PROGRESS, "progress"),
     ToneKind.REORDER: (Kind.CALL_PROGRESS, "progress"),
 }
+"""Tones that decide by themselves: what they are, and the rule that a verdict names."""
 _REVISABLE = frozenset({Kind.NOTHING, Kind.UNCERTAIN, Kind.CALL_PROGRESS})
 _PICKED_UP_FROM = frozenset({Kind.MACHINE, Kind.VOICEMAIL, Kind.SCREENING, Kind.MENU, Kind.MAILBOX_FULL})
 
@@ -109,12 +110,12 @@ class Judge:
         if tone.kind is ToneKind.RINGBACK:
             self._ringback = tone
             return self._first_ringing(tone)
-        decided = _DECIDING_TONES.get(tone.kind)
+        decided = DECIDING_TONES.get(tone.kind)
         if decided is not None:
             kind, rule = decided
             if self._has_settled_on(kind):
                 return []
-            return [self._final(kind, _TONE_PROBABILITY, tone.told_s, rule, _tone_evidence(tone))]
+            return [self._final(kind, TONE_PROBABILITY, tone.told_s, rule, _tone_evidence(tone))]
         if tone.kind is ToneKind.BEEP and timing is not None:
             self._beep = tone
             return self._after_beep(tone, timing, probability)

@@ -10,32 +10,21 @@ numbers, found by a random search from a fixed seed and shown on texts that they
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from sip.voicemail.demands import DEMANDS, Demands, probability_of
-from sip.voicemail.events import Pace, ToneKind
-from sip.voicemail.features import FEATURES
-from sip.voicemail.likeness import parse as parse_speech
-from sip.voicemail.verdict import BEEP_LOG_ODDS
+from sip.voicemail.events import Pace
 from tests.bench.detection import corpus
-from tests.bench.detection.labels import Clip
 from tests.bench.detection.plan import SIZES
-from tests.bench.detection.replay import LAG_S, Moments, Worth, decide, worth
-from tests.bench.detection.train import (
-    TIMING,
-    VOICE_FOLDS,
-    Floats,
-    Rows,
-    calibrate,
-    fold_of,
-    hear,
-    is_learnt_from,
-    out_of_fold,
-    voice_folds,
-)
-from tests.bench.detection.train_speech import listen, speech_model
+from tests.bench.detection.replay import Answers, Flags, Floats, Worth, decide, worth
+from tests.bench.detection.strangers import answers_of_strangers
+from tests.bench.detection.train import fold_of
+
+T = TypeVar("T")
 
 LOOKS = 2000
 SPREADS = (0.08, 0.25)
@@ -58,48 +47,6 @@ texts are harder, most of all for long answers, of which there are few; what els
 that know all of the training half know more than those that know half of it."""
 SURE_ENOUGH = 6.5
 """No threshold asks for higher log odds: what is as sure as the classifier can be is final at once."""
-NEAR_S = 0.015
-"""The detector asks when a tone is told, give or take a hop."""
-SURE_LOG_ODDS = 9.0
-"""Of tones that no person makes."""
-
-
-def heard_by_strangers(clips: Callable[[], Iterator[Clip]]) -> Rows:
-    """Rows of all clips, each by a speech model that did not hear its voice."""
-    listened = [listen(clip) for clip in clips() if clip.label.speech]
-    parts = []
-    for fold in range(VOICE_FOLDS):
-        others = [one for one in listened if fold not in voice_folds(one.label)]
-        speech = parse_speech(speech_model(others, came_about={}))
-        parts.append(hear((clip for clip in clips() if min(voice_folds(clip.label)) == fold), speech=speech))
-        print(f"heard {fold + 1} of {VOICE_FOLDS} folds", flush=True)
-    labels = tuple(label for part in parts for label in part.labels)
-    first = np.cumsum([0, *(len(part.labels) for part in parts[:-1])])
-    clip = np.concatenate([part.clip + before for part, before in zip(parts, first, strict=True)])
-    tones = tuple(tones for part in parts for tones in part.tones)
-    return Rows(np.concatenate([part.values for part in parts]), clip, labels, tones)
-
-
-def moments_of(rows: Rows, odds: Floats) -> Moments:
-    """With what tones add: the detector that was heard asked no more once a tone had told it enough, so its time is added."""
-    since, onset = (rows.values[:, list(FEATURES).index(name)] for name in ("since_first_s", "onset_s"))
-    told = since + onset + LAG_S
-    starts = np.searchsorted(rows.clip, np.arange(len(rows.labels) + 1))
-    kept: list[tuple[int, float, float, float]] = []
-    for clip, tones in enumerate(rows.tones):
-        mine = slice(starts[clip], starts[clip + 1])
-        moments = list(zip(odds[mine].tolist(), since[mine].tolist(), told[mine].tolist(), strict=True))
-        for kind, at_s in tones[:1]:
-            before = [one for one in moments if one[2] < at_s - NEAR_S]
-            asked = [one for one in moments if abs(one[2] - at_s) <= NEAR_S]
-            begun_s = moments[0][2] - moments[0][1] if moments else at_s
-            if kind is not ToneKind.BEEP:
-                moments = [*before, (SURE_LOG_ODDS, max(0.0, at_s - begun_s), at_s)]
-            elif asked:  # a beep with which nobody spoke says nothing
-                moments = [*before, *((one[0] + BEEP_LOG_ODDS, *one[1:]) for one in moments[len(before) :])]
-        kept += [(clip, *one) for one in moments]
-    of_clip, *columns = (np.array(column) for column in zip(*kept, strict=True))
-    return Moments.of(rows.labels, clip=of_clip.astype(np.intp), log_odds=columns[0], since_s=columns[1], told_s=columns[2])
 
 
 def demands_of(x: Sequence[float]) -> Demands:
@@ -129,7 +76,7 @@ def demands_of(x: Sequence[float]) -> Demands:
     )
 
 
-def cost(found: Worth, aims: Mapping[str, tuple[float, float]] = AIMS) -> float:
+def cost(found: Worth, aims: Mapping[str, tuple[float, float]]) -> float:
     """What is above its aim costs; so does, a little, everything that is an error."""
     total = 0.0
     for name, (aim, weight) in aims.items():
@@ -138,12 +85,17 @@ def cost(found: Worth, aims: Mapping[str, tuple[float, float]] = AIMS) -> float:
     return total + 20 * max(0.0, 0.973 - found.accuracy) + 3 * found.lost_first
 
 
-def search(moments: Moments, *, looks: int, start: Sequence[float] = START) -> list[float]:
+def worth_of(answers: Answers, demands: Demands) -> Worth:
+    """What thresholds are worth where no words come."""
+    return worth(answers, decide(answers, before=demands, after=demands, phrase_at_least=1.0))
+
+
+def search(answers: Answers, *, looks: int) -> list[float]:
     """The best of so many random steps."""
     return descend(
-        lambda x: cost(worth(moments, decide(moments, demands_of(x.tolist())))),
+        lambda x: cost(worth_of(answers, demands_of(x.tolist())), AIMS),
         looks=looks,
-        start=start,
+        start=START,
         allows=lambda x: min(x[[0, 1, 3, 4, 5, 6]]) >= 0 and x[2] <= 0,
     )
 
@@ -166,38 +118,49 @@ def descend(
     return [float(one) for one in best]
 
 
-def main() -> None:
-    """Search, on all texts and on either half of them, and print what is found."""
-    parser = argparse.ArgumentParser(description="Choose the thresholds of sip/voicemail/demands.py on the training half.")
-    parser.add_argument("--size", choices=list(SIZES), default="full")
-    parser.add_argument("--seed", type=int, default=corpus.SEED)
-    parser.add_argument("--looks", type=int, default=LOOKS)
-    options = parser.parse_args()
-
-    def clips() -> Iterator[Clip]:
-        loaded = corpus.load_clips(half="train", size=options.size, seed=options.seed)
-        return (clip for clip in loaded if is_learnt_from(clip.label))
-
-    rows = heard_by_strangers(clips)
-    odds = out_of_fold(rows, forest=TIMING)
-    moments = moments_of(rows, np.interp(odds, *calibrate(odds, rows.is_machine, rows.weight)))
-    report(moments, looks=options.looks)
-
-
-def report(moments: Moments, *, looks: int) -> None:
-    """What is found, and what it is worth."""
-    print(f"present: {worth(moments, decide(moments, DEMANDS[Pace.CAREFUL]))}")
-    halves = np.array([fold_of(max(label.prompt_ids, key=len, default=""), 8) % 2 for label in moments.labels])
-    for half in (0, 1):
-        found = demands_of(search(moments.only(halves == half), looks=looks))
-        there, elsewhere = moments.only(halves == half), moments.only(halves != half)
-        print(f"found on half {half}: {worth(there, decide(there, found))}")
-        print(f"  on the other: {worth(elsewhere, decide(elsewhere, found))}", flush=True)
-    numbers = search(moments, looks=looks)
-    found = demands_of(numbers)
-    print(f"found on all: {worth(moments, decide(moments, found))}")
+def report(
+    answers: Answers,
+    *,
+    present: T,
+    search: Callable[[Answers], list[float]],
+    thresholds_of: Callable[[Sequence[float]], T],
+    worth_of: Callable[[Answers, T], Worth],
+) -> None:
+    """Search on either half of the texts and on all, and print what is found and what it is worth."""
+    print(f"present: {worth_of(answers, present)}")
+    odd: Flags = np.array([fold_of(max(label.prompt_ids, key=len, default=""), 8) % 2 == 1 for label in answers.labels])
+    for name, half in (("even", ~odd), ("odd", odd)):
+        found = thresholds_of(search(answers.only(half)))
+        print(f"found on the {name} texts: {worth_of(answers.only(half), found)}")
+        print(f"  on the others: {worth_of(answers.only(~half), found)}", flush=True)
+    numbers = search(answers)
+    found = thresholds_of(numbers)
+    print(f"found on all: {worth_of(answers, found)}")
     print(f"numbers: {[round(one, 3) for one in numbers]}")
     print(found)
+
+
+def options_of(description: str, *, looks: int) -> argparse.Namespace:
+    """Of the command line: size, seed, looks, processes."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--size", choices=list(SIZES), default="full")
+    parser.add_argument("--seed", type=int, default=corpus.SEED)
+    parser.add_argument("--looks", type=int, default=looks)
+    parser.add_argument("--processes", type=int, default=2)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Search, on all texts and on either half of them, and print what is found."""
+    options = options_of("Choose the thresholds of sip/voicemail/demands.py on the training half.", looks=LOOKS)
+    answers = answers_of_strangers(size=options.size, seed=options.seed, processes=options.processes, transcribed=False)
+    report(
+        answers,
+        present=DEMANDS[Pace.CAREFUL],
+        search=functools.partial(search, looks=options.looks),
+        thresholds_of=demands_of,
+        worth_of=worth_of,
+    )
 
 
 if __name__ == "__main__":

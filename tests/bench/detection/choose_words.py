@@ -11,44 +11,18 @@ found on.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import functools
-import multiprocessing
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from sip.voicemail.demands import DEMANDS, DEMANDS_WITH_WORDS, PHRASE_AT_LEAST, Demand, Demands, log_odds, probability_of
 from sip.voicemail.events import Pace
-from sip.voicemail.likeness import SpeechModel
-from sip.voicemail.likeness import parse as parse_speech
-from tests.bench.detection import corpus, questions
-from tests.bench.detection.choose import SURE_ENOUGH, cost, descend
-from tests.bench.detection.labels import Clip
-from tests.bench.detection.plan import SIZES
-from tests.bench.detection.questions import Heard
-from tests.bench.detection.replay import Decided, Flags, Floats, Worth, worth
-from tests.bench.detection.replay_words import Answers, decide
-from tests.bench.detection.train import (
-    TIMING,
-    TIMING_AND_WORDS,
-    VOICE_FOLDS,
-    Forest,
-    Rows,
-    calibrate,
-    fold_of,
-    is_learnt_from,
-    out_of_fold,
-    voice_folds,
-)
-from tests.bench.detection.train_speech import Listened, listen, speech_model
+from tests.bench.detection.choose import SURE_ENOUGH, cost, descend, options_of, report
+from tests.bench.detection.replay import Answers, Decided, Floats, Worth, decide, worth
+from tests.bench.detection.strangers import answers_of_strangers
 
 LOOKS = 1500
-SHARES = 24
-"""The half is heard in so many shares, whatever the number of processes."""
 START = (4.5, 3.43, 3.4, -6.1, -3.1, 1.3, -1.25, 0.6, 0.6, -0.15)
 """Log odds: the final machine early, in the middle and late; the final person early and late; the limit's machine and person;
 a strong phrase; and how far the first machine and the first person are moved from where they are for timing alone."""
@@ -76,60 +50,6 @@ class Thresholds:
 
 
 PRESENT = Thresholds(DEMANDS_WITH_WORDS[Pace.CAREFUL], PHRASE_AT_LEAST)
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """One of `SHARES` of the training half."""
-
-    size: str
-    seed: int
-    start: int
-
-    def clips(self) -> Iterator[Clip]:
-        """Its clips."""
-        loaded = corpus.load_clips(half="train", size=self.size, seed=self.seed, every=SHARES, start=self.start)
-        return (clip for clip in loaded if is_learnt_from(clip.label))
-
-
-def heard_by_strangers(*, size: str, seed: int, processes: int) -> list[Heard]:
-    """What the judge was asked about every clip, heard by a speech model that did not hear its voice."""
-    shares = [Share(size, seed, start) for start in range(SHARES)]
-    with multiprocessing.get_context("spawn").Pool(processes, initializer=os.nice, initargs=(19,)) as pool:
-        listened = [one for part in pool.imap(_listen, shares) for one in part]
-        models = [
-            speech_model([one for one in listened if fold not in voice_folds(one.label)], came_about={})
-            for fold in range(VOICE_FOLDS)
-        ]
-        del listened
-        heard: list[Heard] = []
-        for number, part in enumerate(pool.imap(functools.partial(_hear, models=models), shares), start=1):
-            heard += part
-            print(f"heard {number} of {SHARES} shares", flush=True)
-    return heard
-
-
-def _listen(share: Share) -> list[Listened]:
-    return [listen(clip) for clip in share.clips() if clip.label.speech]
-
-
-def _hear(share: Share, *, models: Sequence[str]) -> list[Heard]:
-    parsed: list[SpeechModel] = [parse_speech(model) for model in models]
-    return [questions.hear(clip, seed=share.seed, speech=parsed[min(voice_folds(clip.label))]) for clip in share.clips()]
-
-
-def answered(heard: Sequence[Heard]) -> Answers:
-    """By trees that know neither text nor voice."""
-    return Answers.of(
-        heard,
-        timing=_for_strangers(questions.timing_rows(heard), forest=TIMING),
-        words=_for_strangers(questions.words_rows(heard), forest=TIMING_AND_WORDS),
-    )
-
-
-def _for_strangers(rows: Rows, *, forest: Forest) -> Floats:
-    odds = out_of_fold(rows, forest=forest)
-    return np.interp(odds, *calibrate(odds, rows.is_machine, rows.weight))
 
 
 def thresholds_of(x: Sequence[float]) -> Thresholds:
@@ -175,31 +95,17 @@ def search(answers: Answers, *, looks: int) -> list[float]:
     return descend(lambda x: cost(worth_of(answers, thresholds_of(x.tolist())), AIMS), looks=looks, start=START, allows=allows)
 
 
-def report(answers: Answers, *, looks: int) -> None:
-    """What is found, and what it is worth."""
-    print(f"present: {worth_of(answers, PRESENT)}")
-    halves: Flags = np.array([fold_of(max(label.prompt_ids, key=len, default=""), 8) % 2 == 1 for label in answers.labels])
-    for name, half in (("even", ~halves), ("odd", halves)):
-        found = thresholds_of(search(answers.only(half), looks=looks))
-        print(f"found on the {name} texts: {worth_of(answers.only(half), found)}")
-        print(f"  on the others: {worth_of(answers.only(~half), found)}", flush=True)
-    numbers = search(answers, looks=looks)
-    found = thresholds_of(numbers)
-    print(f"found on all: {worth_of(answers, found)}")
-    print(f"numbers: {[round(one, 3) for one in numbers]}")
-    print(found)
-
-
 def main() -> None:
     """Search, on all texts and on either half of them, and print what is found."""
-    parser = argparse.ArgumentParser(description="Choose the thresholds with words of sip/voicemail/demands.py.")
-    parser.add_argument("--size", choices=list(SIZES), default="full")
-    parser.add_argument("--seed", type=int, default=corpus.SEED)
-    parser.add_argument("--looks", type=int, default=LOOKS)
-    parser.add_argument("--processes", type=int, default=2)
-    options = parser.parse_args()
-    heard = heard_by_strangers(size=options.size, seed=options.seed, processes=options.processes)
-    report(answered(heard), looks=options.looks)
+    options = options_of("Choose the thresholds with words of sip/voicemail/demands.py.", looks=LOOKS)
+    answers = answers_of_strangers(size=options.size, seed=options.seed, processes=options.processes, transcribed=True)
+    report(
+        answers,
+        present=PRESENT,
+        search=functools.partial(search, looks=options.looks),
+        thresholds_of=thresholds_of,
+        worth_of=worth_of,
+    )
 
 
 if __name__ == "__main__":

@@ -16,11 +16,11 @@ from sip.voicemail.detector import CallDetector
 from sip.voicemail.events import DetectorSettings, Fact, Kind, Tone, ToneKind, Verdict
 from sip.voicemail.features import Timing
 from sip.voicemail.likeness import SpeechModel
-from sip.voicemail.verdict import DECISION_S, Judge
+from sip.voicemail.verdict import DECIDING_TONES, DECISION_S, Judge
 from tests.bench.detection.labels import SAMPLE_RATE_HZ, Clip, Label
 from tests.bench.detection.recogniser import recognised
-from tests.bench.detection.train import SINCE_FIRST, TELLING, Floats, Rows, Witness
-from tests.bench.detection.trials import BLOCK
+from tests.bench.detection.train import SINCE_FIRST, Floats, Rows, Witness
+from tests.bench.detection.trials import fed
 
 
 class Asked(enum.IntEnum):
@@ -70,7 +70,6 @@ class Recorder(Judge):
 
     def __init__(self, *, settings: DetectorSettings, timing: Witness, words: Witness) -> None:
         super().__init__(settings=settings)
-        self._limits = settings
         self._timing_witness, self._words_witness = timing, words
         self._is_heard = self._is_strong = self._beeped = self._over = False
         self._known: Kind | None = None
@@ -94,7 +93,7 @@ class Recorder(Judge):
             self._record(Asked.BEEP, tone.told_s, timing)
         elif tone.kind is ToneKind.RINGBACK:
             self._record(Asked.RINGBACK, tone.told_s, timing)
-        elif tone.kind in TELLING and tone.kind is not ToneKind.BEEP:
+        elif tone.kind in DECIDING_TONES:
             self._record(Asked.TONE, tone.told_s, timing)
             self._over = True
         return []
@@ -123,10 +122,7 @@ class Recorder(Judge):
     def consider(self, told_s: float, timing: Timing | None, probability: float) -> list[Verdict]:
         """Nothing is decided."""
         del probability
-        limit_s = self._limits.final_after_answer_s
-        if timing is not None:
-            limit_s = min(limit_s, timing.first_speech_s + self._limits.final_after_speech_s)
-        self._over = told_s + DECISION_S > limit_s + 1e-6
+        self._over = told_s + DECISION_S > self._limit_s(timing) + 1e-6
         if timing is not None or self._over:
             self._record(Asked.END if self._over else Asked.GRID, told_s, timing)
         return []
@@ -144,8 +140,11 @@ class Recorder(Judge):
         self.questions.append(Question(asked, told_s, spoken, words, self._is_heard, self._is_strong, self._beeped))
 
 
-def hear(clip: Clip, *, seed: int, speech: SpeechModel | None = None) -> Heard:
-    """Let the detector hear a clip and its transcript, answered at its first sample; `speech`: the package's own by default."""
+def hear(clip: Clip, *, seed: int, transcribed: bool, speech: SpeechModel | None = None) -> Heard:
+    """Let the detector hear a clip, answered at its first sample, and its transcript if it is `transcribed`.
+
+    `speech`: the package's own by default.
+    """
     settings = DetectorSettings()
     timing, words = Witness(), Witness()
     recorder = Recorder(settings=settings, timing=timing, words=words)
@@ -158,12 +157,8 @@ def hear(clip: Clip, *, seed: int, speech: SpeechModel | None = None) -> Heard:
         speech_model=speech,
     )
     detector.answer()
-    pieces = recognised(clip.label, seed=seed)
-    for begin in range(0, clip.samples.size, BLOCK):
-        detector.feed(clip.samples[begin : begin + BLOCK])
-        while pieces and pieces[0].at_s <= detector.now_s:
-            piece = pieces.pop(0)
-            detector.hear_words(piece.text, language=clip.label.language or None, final=piece.final)
+    pieces = recognised(clip.label, seed=seed) if transcribed else []
+    for _ in fed(detector, clip, pieces=pieces):
         if detector.is_done:
             break
     detector.finish()

@@ -1,45 +1,35 @@
-"""Replays verdicts from the probabilities of all moments: what thresholds would have been worth, in milliseconds for a half.
+"""Replays verdicts: what thresholds would have been worth for all clips at once, in milliseconds for a half.
 
-A replay decides as `verdict.py` does on timing and beeps, for all clips at once. Knows no audio and no trees; chooses nothing.
+A replay decides as `verdict.py` does on the questions that were recorded (`questions.py`), given the log odds that two
+classifiers answer. Knows no audio, words or trees; chooses nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from sip.voicemail.demands import Demand, Demands, log_odds
-from sip.voicemail.events import DetectorSettings, Kind
+from sip.voicemail.demands import Demand, Demands, log_odds, probability_of
+from sip.voicemail.events import Kind
 from sip.voicemail.framing import HOP_S
 from sip.voicemail.tones import LAG_HOPS
-from sip.voicemail.verdict import DECISION_S
+from sip.voicemail.verdict import BEEP_LOG_ODDS, DECISION_S, TONE_PROBABILITY
+from sip.voicemail.wording import STRONG_PHRASE_LOG_ODDS, bounded
 from tests.bench.detection.labels import Label
-from tests.bench.detection.scoring import SPEAKING_MACHINES
+from tests.bench.detection.questions import Asked, Heard, Question, since_first_s
+from tests.bench.detection.scoring import HANG_UP, SPEAKING_MACHINES
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 LAG_S = LAG_HOPS * HOP_S
-ENDS_S = 0.5
-"""The last moment of a clip lies no further before its end."""
-HANG_UP = 0.98
-"""How sure hanging up asks to be by default (orchestrator/detection.py)."""
-
-
-class Labelled(Protocol):
-    """Moments of clips."""
-
-    @property
-    def labels(self) -> Sequence[Label]:
-        """Of each clip."""
 
 
 @dataclass(frozen=True, slots=True)
-class Moments:
-    """Every moment at which something could have been decided; (clips, most moments of a clip), NaN where there are fewer."""
+class Answers:
+    """The answered questions of every clip; (clips, most questions of a clip), NaN and -1 where there are fewer."""
 
     labels: Sequence[Label]
     log_odds: Floats
@@ -48,25 +38,50 @@ class Moments:
     """Since the first speech."""
     told_s: Floats
     """Of the stream."""
+    asked: npt.NDArray[np.int8]
+    """As `Asked`."""
+    is_heard: Flags
+    """Words had come."""
 
     @classmethod
-    def of(
-        cls, labels: Sequence[Label], *, clip: npt.NDArray[np.intp], log_odds: Floats, since_s: Floats, told_s: Floats
-    ) -> Moments:
-        """From rows in order of time; `clip` (n,) says which clip each is of."""
-        counts = np.bincount(clip, minlength=len(labels))
-        place = np.concatenate([np.arange(count) for count in counts]) if len(clip) else np.zeros(0, np.intp)
-        padded = []
-        for column in (log_odds, since_s, told_s):
-            matrix = np.full((len(labels), max(1, int(counts.max(initial=0)))), np.nan)
-            matrix[clip, place] = column
-            padded.append(matrix)
-        return cls(labels, *padded)
+    def of(cls, heard: Sequence[Heard], *, timing: Floats, words: Floats) -> Answers:
+        """`timing`, `words`: log odds of the rows of `questions.timing_rows` and `words_rows`, in their order."""
+        shape = (len(heard), max((len(one.questions) for one in heard), default=1))
+        odds, since, told = (np.full(shape, np.nan) for _ in range(3))
+        asked, is_heard = np.full(shape, -1, np.int8), np.zeros(shape, np.bool_)
+        timing_at = words_at = 0
+        for clip, one in enumerate(heard):
+            for at, question in enumerate(one.questions):
+                by_timing = None if question.timing is None else float(timing[timing_at])
+                by_words = None if question.words is None else float(words[words_at])
+                timing_at += by_timing is not None
+                words_at += by_words is not None
+                odds[clip, at] = answer(question, timing=by_timing, words=by_words)
+                since[clip, at], told[clip, at] = since_first_s(question), question.told_s
+                asked[clip, at], is_heard[clip, at] = question.asked, question.is_heard
+        return cls([one.label for one in heard], odds, since, told, asked, is_heard)
 
-    def only(self, chosen: Flags) -> Moments:
+    def only(self, chosen: Flags) -> Answers:
         """Those of some clips."""
         labels = [label for label, is_chosen in zip(self.labels, chosen, strict=True) if is_chosen]
-        return Moments(labels, self.log_odds[chosen], self.since_s[chosen], self.told_s[chosen])
+        odds, since, told = (column[chosen] for column in (self.log_odds, self.since_s, self.told_s))
+        return Answers(labels, odds, since, told, self.asked[chosen], self.is_heard[chosen])
+
+
+def answer(question: Question, *, timing: float | None, words: float | None) -> float:
+    """The log odds that the judge believes, from those of the two classifiers."""
+    if question.asked is Asked.TONE:
+        return log_odds(TONE_PROBABILITY)
+    if timing is None and question.asked is not Asked.PHRASE:
+        return 0.0  # nothing was said: undecided, whatever the thresholds
+    if timing is None:
+        believed = STRONG_PHRASE_LOG_ODDS if question.is_strong else 0.0
+    elif words is None:
+        believed = timing
+    else:
+        by_timing = probability_of(timing)
+        believed = log_odds(bounded(probability_of(words), timing_probability=by_timing, is_strong=question.is_strong))
+    return believed + (BEEP_LOG_ODDS if question.after_beep else 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,50 +129,53 @@ class Decided:
     first_at_s: Floats
 
 
-def decide(moments: Moments, demands: Demands) -> Decided:
-    """The verdicts that these thresholds give, at the default sensitivity."""
-    settings = DetectorSettings()
-    known = moments.log_odds
-    there = ~np.isnan(known)
-    since, told = moments.since_s, moments.told_s
-    limit_s = min(settings.final_after_speech_s, demands.limit_after_speech_s)
-    over = since + LAG_S + DECISION_S > limit_s + 1e-6
-    at_limit = there & (over | (told + DECISION_S > settings.final_after_answer_s + 1e-6))
+def decide(answers: Answers, *, before: Demands, after: Demands, phrase_at_least: float) -> Decided:
+    """The verdicts at the default sensitivity; `before` words have come, and `after`."""
+    known, since, heard = answers.log_odds, answers.since_s, answers.is_heard
+
+    def asked(demand: Demand, demand_after: Demand) -> Floats:
+        return np.where(heard, asked_for(demand_after, since), asked_for(demand, since))
+
+    def limit(probability: float, probability_after: float) -> Floats:
+        return np.where(heard, log_odds(probability_after), log_odds(probability))
+
+    limit_machine, limit_person = (
+        limit(before.limit_machine, after.limit_machine),
+        limit(before.limit_person, after.limit_person),
+    )
+    limit_s = np.where(heard, after.limit_after_speech_s, before.limit_after_speech_s)
     with np.errstate(invalid="ignore"):
-        machine = there & (
-            known >= np.where(at_limit, log_odds(demands.limit_machine), asked_for(demands.final_machine, since))
-        )
-        person = there & (known <= np.where(at_limit, log_odds(demands.limit_person), asked_for(demands.final_person, since)))
-        first_machine = there & (known >= asked_for(demands.first_machine, since))
-        first_person = there & (known <= asked_for(demands.first_person, since))
-    last = there.sum(axis=1) - 1
-    at_end = np.arange(known.shape[1]) == np.maximum(last, 0)[:, None]
-    durations_s = np.array([label.duration_s for label in moments.labels])
+        ends = answers.asked == Asked.END
+        grid = (answers.asked == Asked.GRID) | ends
+        at_limit = ends | (grid & (since + LAG_S + DECISION_S > limit_s + 1e-6))
+        machine = grid & (known >= np.where(at_limit, limit_machine, asked(before.final_machine, after.final_machine)))
+        machine |= (answers.asked == Asked.BEEP) & (known >= limit_machine)
+        machine |= (answers.asked == Asked.PHRASE) & (known >= log_odds(phrase_at_least))
+        machine |= answers.asked == Asked.TONE
+        person = grid & (known <= np.where(at_limit, limit_person, asked(before.final_person, after.final_person)))
+        first_machine = grid & (known >= asked(before.first_machine, after.first_machine))
+        first_machine |= answers.asked == Asked.RINGBACK  # call progress is not a person
+        first_person = grid & (known <= asked(before.first_person, after.first_person))
     final = machine | person | at_limit
-    final |= at_end & ~final.any(axis=1)[:, None]
     rows, at = np.arange(len(known)), final.argmax(axis=1)
-    held = known[rows, at]
-    unasked = ~(machine | person | at_limit)[rows, at]
-    last[unasked & (told[rows, at] < durations_s - ENDS_S)] = -1  # then nothing was speech after all
-    with np.errstate(invalid="ignore"):
-        is_machine = (last >= 0) & np.where(unasked, held >= log_odds(demands.limit_machine), machine[rows, at])
-        is_person = (last >= 0) & ~is_machine & np.where(unasked, held <= log_odds(demands.limit_person), person[rows, at])
+    is_machine = machine[rows, at]
+    is_person = person[rows, at] & ~is_machine
     first = (first_machine | first_person | final).argmax(axis=1)
     same = first == at
     return Decided(
         machine=is_machine,
         person=is_person,
-        log_odds=held,
-        at_s=told[rows, at],
+        log_odds=known[rows, at],
+        at_s=answers.told_s[rows, at],
         first_machine=np.where(same, is_machine, first_machine[rows, first]),
         first_person=np.where(same, is_person, (first_person & ~first_machine)[rows, first]),
-        first_at_s=told[rows, first],
+        first_at_s=answers.told_s[rows, first],
     )
 
 
-def worth(moments: Labelled, decided: Decided) -> Worth:
+def worth(answers: Answers, decided: Decided) -> Worth:
     """Counted as `scoring.py` counts."""
-    labels = moments.labels
+    labels = answers.labels
     is_person = np.array([label.kind is Kind.PERSON for label in labels])
     is_machine = np.array([label.kind in SPEAKING_MACHINES for label in labels])
     is_long = np.array([label.is_long for label in labels])

@@ -10,6 +10,7 @@ from sip.voicemail.events import Kind, ToneKind
 from tests.bench.detection.cadence import CadenceVerdict
 from tests.bench.detection.labels import Label
 from tests.bench.detection.scoring import (
+    HANG_UP,
     Share,
     calibration,
     counts_as_person_or_machine,
@@ -95,7 +96,7 @@ def hang_up_table(trials: Sequence[Trial]) -> list[str]:
         for trial in trials:
             if counts_as_person_or_machine(trial.label):
                 told = trial.heard[way].final
-                up = told is not None and taken_for(told).value == "machine" and told.machine_probability >= 0.98
+                up = told is not None and taken_for(told).value == "machine" and told.machine_probability >= HANG_UP
                 (people if trial.label.kind is Kind.PERSON else machines).add(counts=up)
         lines.append(f"  {way.name:32s} people {percent(people)}   machines {percent(machines)}")
     return lines

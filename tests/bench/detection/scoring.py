@@ -15,6 +15,8 @@ from tests.bench.detection.trials import Told, Trial
 
 SPEAKING_MACHINES = frozenset({Kind.VOICEMAIL, Kind.MAILBOX_FULL, Kind.MENU, Kind.SCREENING, Kind.ANNOUNCEMENT})
 """What the errors on machines are counted on; fax and call progress are counted with the tones."""
+HANG_UP = 0.98
+"""How sure hanging up asks to be by default (orchestrator/detection.py)."""
 NEAR_S = 0.15
 """A told tone belongs to a label that it overlaps, give or take so much."""
 

@@ -28,7 +28,7 @@ from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 import sip.voicemail
 from sip.voicemail.classifier import parse
 from sip.voicemail.detector import CallDetector
-from sip.voicemail.events import DetectorSettings, Kind, Tone, ToneKind
+from sip.voicemail.events import DetectorSettings, Kind
 from sip.voicemail.features import FEATURES
 from sip.voicemail.likeness import SpeechModel
 from sip.voicemail.likeness import parse as parse_speech
@@ -52,10 +52,6 @@ SINCE_FIRST = list(FEATURES).index("since_first_s")
 MODEL = Path(sip.voicemail.__file__).with_name("model.json")
 SPEECH = Path(sip.voicemail.__file__).with_name("speech.json")
 MACHINES = {Kind.VOICEMAIL, Kind.MAILBOX_FULL, Kind.MENU, Kind.SCREENING, Kind.ANNOUNCEMENT, Kind.MACHINE}
-
-TELLING = frozenset(
-    {ToneKind.BEEP, ToneKind.SIT, ToneKind.BUSY, ToneKind.REORDER, ToneKind.FAX_CED, ToneKind.FAX_CNG, ToneKind.MODEM}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +88,6 @@ class Rows:
     clip: npt.NDArray[np.intp]
     """(n,): which clip each row is of."""
     labels: tuple[Label, ...]
-    tones: tuple[tuple[tuple[ToneKind, float], ...], ...] = ()
-    """Of each clip: tones that say something by themselves, and when they were told."""
 
     @property
     def is_machine(self) -> npt.NDArray[np.bool_]:
@@ -117,20 +111,17 @@ def hear(clips: Iterable[Clip], *, speech: SpeechModel | None = None) -> Rows:
     values: list[Sequence[float]] = []
     of_clip: list[int] = []
     labels: list[Label] = []
-    tones: list[tuple[tuple[ToneKind, float], ...]] = []
     settings = DetectorSettings()
     for clip in clips:
         witness = Witness()
         detector = CallDetector(sample_rate_hz=SAMPLE_RATE_HZ, settings=settings, classifier=witness, speech_model=speech)
         detector.answer()
-        events = detector.feed(clip.samples[: round((settings.final_after_answer_s + 0.5) * SAMPLE_RATE_HZ)])
-        told = [(one.kind, one.told_s) for one in events if isinstance(one, Tone) and one.kind in TELLING]
-        tones.append(tuple(told))
+        detector.feed(clip.samples[: round((settings.final_after_answer_s + 0.5) * SAMPLE_RATE_HZ)])
         rows = [row for row in witness.rows if row[SINCE_FIRST] <= settings.final_after_speech_s + DECISION_S]
         values += rows
         of_clip += [len(labels)] * len(rows)
         labels.append(clip.label)
-    return Rows(np.array(values, dtype=np.float64), np.array(of_clip, dtype=np.intp), tuple(labels), tuple(tones))
+    return Rows(np.array(values, dtype=np.float64), np.array(of_clip, dtype=np.intp), tuple(labels))
 
 
 def fit(values: Floats, is_machine: npt.NDArray[np.bool_], weight: Floats, *, forest: Forest) -> HistGradientBoostingClassifier:

@@ -28,7 +28,7 @@ from tests.bench.detection.labels import SAMPLE_RATE_HZ, Clip, Label
 from tests.bench.detection.plan import SIZES
 from tests.bench.detection.recogniser import recognised
 from tests.bench.detection.train import SINCE_FIRST, TIMING_AND_WORDS, Rows, Witness, document, is_learnt_from
-from tests.bench.detection.trials import BLOCK
+from tests.bench.detection.trials import fed
 
 NAMES = (*FEATURES, *WORD_FEATURES)
 MODEL = Path(sip.voicemail.__file__).with_name("model_words.json")
@@ -46,13 +46,10 @@ def hear(clips: Iterable[Clip], *, seed: int) -> Rows:
             sample_rate_hz=SAMPLE_RATE_HZ, settings=settings, classifier=Witness(), words_classifier=witness
         )
         detector.answer()
-        pieces = recognised(clip.label, seed=seed)
         end = min(clip.samples.size, round((settings.final_after_answer_s + 0.5) * SAMPLE_RATE_HZ))
-        for begin in range(0, end, BLOCK):
-            detector.feed(clip.samples[begin : begin + BLOCK])
-            while pieces and pieces[0].at_s <= detector.now_s:
-                piece = pieces.pop(0)
-                detector.hear_words(piece.text, language=clip.label.language or None, final=piece.final)
+        for _ in fed(detector, clip, pieces=recognised(clip.label, seed=seed)):
+            if round(detector.now_s * SAMPLE_RATE_HZ) >= end:
+                break
         rows = [row for row in witness.rows if row[SINCE_FIRST] <= settings.final_after_speech_s + DECISION_S]
         values += rows
         of_clip += [len(labels)] * len(rows)

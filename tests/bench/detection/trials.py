@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,7 +20,7 @@ from tests.bench.detection import cadence
 from tests.bench.detection.cadence import CadenceVerdict
 from tests.bench.detection.corpus import load_clips
 from tests.bench.detection.labels import SAMPLE_RATE_HZ, Clip, Label
-from tests.bench.detection.recogniser import recognised
+from tests.bench.detection.recogniser import Piece, recognised
 
 BLOCK = SAMPLE_RATE_HZ // 10
 SENSITIVITIES = (0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95)
@@ -87,20 +87,27 @@ def hear(clip: Clip, way: Way, *, seed: int, to_the_end: bool = False) -> tuple[
     )
     pieces = recognised(clip.label, seed=seed) if way.words else []
     heard = Heard()
-    language = clip.label.language or None
-    at = 0
     began_s = time.thread_time()
     _note(detector.answer(), heard)
-    for begin in range(0, clip.samples.size, BLOCK):
-        _note(detector.feed(clip.samples[begin : begin + BLOCK]), heard)
-        while at < len(pieces) and pieces[at].at_s <= detector.now_s:
-            _note(detector.hear_words(pieces[at].text, language=language, final=pieces[at].final), heard)
-            at += 1
+    for events in fed(detector, clip, pieces=pieces):
+        _note(events, heard)
         if detector.is_done or (heard.final is not None and not to_the_end):
             break
     listened_s = detector.now_s
     _note(detector.finish(), heard)
     return heard, time.thread_time() - began_s, listened_s
+
+
+def fed(detector: CallDetector, clip: Clip, *, pieces: Sequence[Piece]) -> Iterator[list[DetectorEvent]]:
+    """Feed a clip in blocks of 100 ms, and the pieces of its transcript at their times; what each block brings."""
+    language = clip.label.language or None
+    at = 0
+    for begin in range(0, clip.samples.size, BLOCK):
+        events = detector.feed(clip.samples[begin : begin + BLOCK])
+        while at < len(pieces) and pieces[at].at_s <= detector.now_s:
+            events += detector.hear_words(pieces[at].text, language=language, final=pieces[at].final)
+            at += 1
+        yield events
 
 
 def _note(events: Sequence[DetectorEvent], heard: Heard) -> None:
